@@ -1,0 +1,1 @@
+"""A market-making daemon for crypto options."""

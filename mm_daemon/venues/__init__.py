@@ -1,0 +1,1 @@
+"""The languages of the venues: protocols as pure state machines over bytes."""
