@@ -1,4 +1,5 @@
-"""The errors that cross rooms. World events are not errors: they arrive as events or as `Refused` values."""
+"""The errors that cross rooms. World events are not errors: they arrive as events or as `Refused`
+values."""
 
 from __future__ import annotations
 
@@ -12,11 +13,13 @@ class InvariantError(MmError):
 
 
 class ConfigError(MmError):
-    """Configuration or an artefact is unusable; raised before any connection. The message names the key."""
+    """Configuration or an artefact is unusable; raised before any connection. The message names
+    the key."""
 
 
 class VenueProtocolError(MmError):
-    """A frame that the venue's protocol does not allow. The message says which side spoke wrongly."""
+    """A frame that the venue's protocol does not allow. The message says which side spoke
+    wrongly."""
 
 
 class LocalProtocolError(VenueProtocolError):
@@ -24,4 +27,5 @@ class LocalProtocolError(VenueProtocolError):
 
 
 class RemoteProtocolError(VenueProtocolError):
-    """The venue said something its protocol does not allow: counted and contained, never a crash."""
+    """The venue said something its protocol does not allow: counted and contained, never a
+    crash."""

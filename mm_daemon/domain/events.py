@@ -1,6 +1,8 @@
-"""What venue protocols tell the decision: the world, normalised. One venue frame becomes a few events.
+"""What venue protocols tell the decision: the world, normalised. One venue frame becomes a few
+events.
 
-Times named `ts_venue_ns` are the venue's; the daemon's receive time is an argument beside the event. Prices of books are
+Times named `ts_venue_ns` are the venue's; the daemon's receive time is an argument beside the
+event. Prices of books are
 floats as the venue sent them (the book converts to ticks); money of ours is exact in 1e-8.
 """
 
@@ -18,14 +20,15 @@ from mm_daemon.domain.orders import (
     PositionEvidence,
     RejectReason,
 )
-from mm_daemon.domain.units import Ns, Side
+from mm_daemon.domain.units import Side
 
 Level = tuple[str, float, float]
 """(action new|change|delete, price, amount): the amount is the new total of the level."""
 
 
 class BookChanged(msgspec.Struct, frozen=True, gc=False):
-    """A snapshot (replaces the book) or a change whose link to the last one the protocol has proved."""
+    """A snapshot (replaces the book) or a change whose link to the last one the protocol has
+    proved."""
 
     instrument_id: int
     is_snapshot: bool
@@ -36,14 +39,16 @@ class BookChanged(msgspec.Struct, frozen=True, gc=False):
 
 
 class BookLost(msgspec.Struct, frozen=True):
-    """The book is unknown from now until the next snapshot: gap, garbage, unsubscribed, disconnected."""
+    """The book is unknown from now until the next snapshot: gap, garbage, unsubscribed,
+    disconnected."""
 
     instrument_id: int
     reason: str
 
 
 class TickerSeen(msgspec.Struct, frozen=True, gc=False):
-    """The venue's own view of one instrument. NaN where the venue said null. Vols are decimals (0.65)."""
+    """The venue's own view of one instrument. NaN where the venue said null. Vols are decimals
+    (0.65)."""
 
     instrument_id: int
     mark_price: float
@@ -110,7 +115,8 @@ class InstrumentStateChanged(msgspec.Struct, frozen=True):
 
 
 class PlatformChanged(msgspec.Struct, frozen=True):
-    """Trading of an index is locked or free, or the whole venue is under maintenance (`index_name` empty)."""
+    """Trading of an index is locked or free, or the whole venue is under maintenance (`index_name`
+    empty)."""
 
     index_name: str
     is_locked: bool
@@ -121,7 +127,8 @@ class SessionPhase(Enum):
     CONNECTED = "connected"
     AUTHENTICATED = "authenticated"
     READY = "ready"
-    """Subscribed as granted; for the trading session also cancel-on-disconnect and MMP armed and read back."""
+    """Subscribed as granted; for the trading session also cancel-on-disconnect and MMP armed and
+    read back."""
 
 
 class SessionChanged(msgspec.Struct, frozen=True):
@@ -141,7 +148,8 @@ class AccountConfirmed(msgspec.Struct, frozen=True):
 
 
 class CreditLimits(msgspec.Struct, frozen=True):
-    """Rate limits of this account as the venue states them: (requests per second, burst) by class."""
+    """Rate limits of this account as the venue states them: (requests per second, burst) by
+    class."""
 
     orders_per_s: float
     orders_burst: float
@@ -156,7 +164,8 @@ class CreditLimits(msgspec.Struct, frozen=True):
 
 
 class RequestDone(msgspec.Struct, frozen=True):
-    """The venue answered a request: `reason` None = accepted. Orders and trades in the reply arrive as their own events."""
+    """The venue answered a request: `reason` None = accepted. Orders and trades in the reply
+    arrive as their own events."""
 
     request_id: int
     reason: RejectReason | None
@@ -184,7 +193,8 @@ class OpenOrdersRead(msgspec.Struct, frozen=True):
 
 
 class OrderRead(msgspec.Struct, frozen=True):
-    """One order, or None where the venue does not know it (which alone is no proof that it never lived)."""
+    """One order, or None where the venue does not know it (which alone is no proof that it never
+    lived)."""
 
     request_id: int
     order: OrderEvidence | None

@@ -1,6 +1,7 @@
 """Frames on a venue connection: which connection, and what kind of act the bytes are.
 
-The kind decides what may stop a frame: RISK needs journal, latch, permit, credit and a `valid_until`; REDUCE needs a latch
+The kind decides what may stop a frame: RISK needs journal, latch, permit, credit and a
+`valid_until`; REDUCE needs a latch
 that allows reducing; SAFE (cancel, query, heartbeat, auth, subscribe) is never blocked.
 """
 
@@ -29,9 +30,11 @@ class Conn(IntEnum):
 
 
 class OutFrame(msgspec.Struct, frozen=True, tag="frame"):
-    """Bytes for one connection, as the protocol encoded them; secrets are placeholders that the gate fills.
+    """Bytes for one connection, as the protocol encoded them; secrets are placeholders that the
+    gate fills.
 
-    `generation` is the latch generation the decision saw; the gate withholds a RISK or REDUCE frame of an older one.
+    `generation` is the latch generation the decision saw; the gate withholds a RISK or REDUCE
+    frame of an older one.
     `valid_until_ns` is on the daemon's clock; 0 only for SAFE frames.
     """
 

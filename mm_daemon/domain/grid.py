@@ -1,7 +1,9 @@
 """The price grid: side-aware rounding between prices and legal ticks, in one place.
 
-A price is an integer count of the instrument's finest tick. Above a threshold only multiples of a coarser step are legal
-(Deribit: 0.0001 up to 0.005, multiples of 0.0005 strictly above it). The two functions on plain integers are also compiled
+A price is an integer count of the instrument's finest tick. Above a threshold only multiples of a
+coarser step are legal
+(Deribit: 0.0001 up to 0.005, multiples of 0.0005 strictly above it). The two functions on plain
+integers are also compiled
 by the quoting kernel, so that the hot path and the rest of the house share one rule.
 """
 
@@ -32,7 +34,8 @@ def ceil_legal(ticks: int, above: int, step: int) -> int:
 
 
 class TickGrid(msgspec.Struct, frozen=True):
-    """Legal prices of one instrument: the finest tick, in 1e-9 of the price unit, and at most one coarser step."""
+    """Legal prices of one instrument: the finest tick, in 1e-9 of the price unit, and at most one
+    coarser step."""
 
     tick_e9: int
     above: int
@@ -49,8 +52,11 @@ class TickGrid(msgspec.Struct, frozen=True):
         return Ticks(round(price * E9 / self.tick_e9))
 
     def floor(self, price: float) -> Ticks:
-        """The highest legal price at or below `price`: where a bid may stand. May be 0 or less: no legal bid."""
-        return Ticks(floor_legal(math.floor(price * E9 / self.tick_e9 + 1e-9), self.above, self.step))
+        """The highest legal price at or below `price`: where a bid may stand. May be 0 or less: no
+        legal bid."""
+        return Ticks(
+            floor_legal(math.floor(price * E9 / self.tick_e9 + 1e-9), self.above, self.step)
+        )
 
     def ceil(self, price: float) -> Ticks:
         """The lowest legal price at or above `price`: where an ask may stand."""

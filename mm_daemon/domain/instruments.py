@@ -1,4 +1,5 @@
-"""What can be traded: contract terms as the venue states them, in our units. Never prices, never state of a book."""
+"""What can be traded: contract terms as the venue states them, in our units. Never prices, never
+state of a book."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class Lifecycle(Enum):
 class FeeSchedule(msgspec.Struct, frozen=True):
     """Rates as the venue states them for this account.
 
-    Options: coin per coin of amount (inverse) or share of the index (linear), capped at `premium_cap` of the premium.
+    Options: coin per coin of amount (inverse) or share of the index (linear), capped at
+    `premium_cap` of the premium.
     Futures: share of the notional. Negative = rebate.
     """
 
@@ -46,8 +48,10 @@ class FeeSchedule(msgspec.Struct, frozen=True):
 class Instrument(msgspec.Struct, frozen=True):
     """Contract terms of one instrument.
 
-    `id` is a dense index, equal over the whole process and stable within a session. `amount` of an inverse perpetual or
-    future is in USD, of everything else in the base coin. `is_inverse`: premium, P&L and fees are in the coin.
+    `id` is a dense index, equal over the whole process and stable within a session. `amount` of an
+    inverse perpetual or
+    future is in USD, of everything else in the base coin. `is_inverse`: premium, P&L and fees are
+    in the coin.
     """
 
     id: int

@@ -1,4 +1,5 @@
-"""What the decision wants done at a venue, before any protocol's words. One intent becomes one frame or a few."""
+"""What the decision wants done at a venue, before any protocol's words. One intent becomes one
+frame or a few."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from mm_daemon.domain.units import Lots, Ns, Side, Ticks
 
 
 class QuoteEntry(msgspec.Struct, frozen=True):
-    """Both sides of one instrument in a mass quote. None leaves a side as it is; 0 lots cancels it."""
+    """Both sides of one instrument in a mass quote. None leaves a side as it is; 0 lots cancels
+    it."""
 
     instrument_id: int
     bid_ticks: Ticks | None
@@ -19,7 +21,8 @@ class QuoteEntry(msgspec.Struct, frozen=True):
 
 
 class MassQuote(msgspec.Struct, frozen=True, tag="mass_quote"):
-    """RISK. At most `QUOTES_PER_MESSAGE_MAX` entries, all on one index and in one MMP group; post-only with reject."""
+    """RISK. At most `QUOTES_PER_MESSAGE_MAX` entries, all on one index and in one MMP group;
+    post-only with reject."""
 
     request_id: int
     mmp_group: str
@@ -68,7 +71,8 @@ class CancelOrder(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class CancelQuotes(msgspec.Struct, frozen=True, tag="cancel_quotes"):
-    """SAFE. Empty `currency` and `instrument_id` −1 = every quote of the account. `freeze` refuses new quotes for 1 s."""
+    """SAFE. Empty `currency` and `instrument_id` −1 = every quote of the account. `freeze` refuses
+    new quotes for 1 s."""
 
     request_id: int
     currency: str
@@ -91,7 +95,8 @@ class ReadOpenOrders(msgspec.Struct, frozen=True, tag="read_open_orders"):
 
 
 class ReadOrder(msgspec.Struct, frozen=True, tag="read_order"):
-    """SAFE query of one order by venue id, or by label where the id is unknown; answered by `OrderRead`."""
+    """SAFE query of one order by venue id, or by label where the id is unknown; answered by
+    `OrderRead`."""
 
     request_id: int
     order_id: str
@@ -100,7 +105,8 @@ class ReadOrder(msgspec.Struct, frozen=True, tag="read_order"):
 
 
 class ReadTrades(msgspec.Struct, frozen=True, tag="read_trades"):
-    """SAFE query of own trades of one currency since a venue time, oldest first; answered by `TradesRead`."""
+    """SAFE query of own trades of one currency since a venue time, oldest first; answered by
+    `TradesRead`."""
 
     request_id: int
     currency: str

@@ -1,6 +1,7 @@
 """Orders and quotes as ids, requests and venue evidence.
 
-An order has three independent parts: venue status (last evidence, ordered by venue time), pending requests, and filled
+An order has three independent parts: venue status (last evidence, ordered by venue time), pending
+requests, and filled
 quantity (fed by trades alone). So a fill in any state is legal, and unknown is never rejected.
 """
 
@@ -14,7 +15,8 @@ from mm_daemon.domain.units import CoinE8, Lots, Ns, Side, Ticks
 
 
 class VenueStatus(IntEnum):
-    """What the venue last said of an order. The value is the rank that breaks ties of equal venue time."""
+    """What the venue last said of an order. The value is the rank that breaks ties of equal venue
+    time."""
 
     UNSEEN = 0
     OPEN = 1
@@ -42,7 +44,8 @@ class Purpose(Enum):
 
 
 class RejectReason(Enum):
-    """Typed outcomes of a request, from the venue's error codes. UNKNOWN_OUTCOME is not a rejection."""
+    """Typed outcomes of a request, from the venue's error codes. UNKNOWN_OUTCOME is not a
+    rejection."""
 
     POST_ONLY = "post_only"
     PRICE = "price"
@@ -74,7 +77,8 @@ class RejectReason(Enum):
 class OrderEvidence(msgspec.Struct, frozen=True, tag="order"):
     """What the venue says of one order or quote at `ts_venue_ns`.
 
-    `amount_lots` is the total including what is filled for orders, the REMAINING amount for quotes (`is_quote`).
+    `amount_lots` is the total including what is filled for orders, the REMAINING amount for quotes
+    (`is_quote`).
     """
 
     order_id: str
@@ -97,7 +101,8 @@ class OrderEvidence(msgspec.Struct, frozen=True, tag="order"):
 class FillEvidence(msgspec.Struct, frozen=True, tag="fill"):
     """One trade of ours, keyed by (instrument family, trade id, order id); applied exactly once.
 
-    `price_e8` and `fee_e8` are exact; `fee_e8` in the fee currency, negative = rebate. `lots` > 0, direction in `side`.
+    `price_e8` and `fee_e8` are exact; `fee_e8` in the fee currency, negative = rebate. `lots` > 0,
+    direction in `side`.
     """
 
     trade_id: str
@@ -119,7 +124,8 @@ class FillEvidence(msgspec.Struct, frozen=True, tag="fill"):
 
 
 class PositionEvidence(msgspec.Struct, frozen=True, tag="position"):
-    """The venue's position in one instrument: signed lots; average price in 1e-8 of the price unit."""
+    """The venue's position in one instrument: signed lots; average price in 1e-8 of the price
+    unit."""
 
     instrument_id: int
     lots: Lots

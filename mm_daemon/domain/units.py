@@ -1,6 +1,7 @@
 """Units of the things we send and count, and the constants that convert them.
 
-What is sent or counted is an integer (ticks, lots, nanoseconds, 1e-8 coin); what is estimated is a float. The conversions
+What is sent or counted is an integer (ticks, lots, nanoseconds, 1e-8 coin); what is estimated is a
+float. The conversions
 live here and in `grid`, nowhere else.
 """
 
@@ -43,5 +44,6 @@ def tte_years(now_ns: int, expiry_ns: int) -> float:
 
 
 def to_coin_e8(amount: float) -> CoinE8:
-    """The nearest multiple of 1e-8; exact for venue amounts below 9e7, which carry at most 8 decimals."""
+    """The nearest multiple of 1e-8; exact for venue amounts below 9e7, which carry at most 8
+    decimals."""
     return CoinE8(round(amount * COIN_SCALE))
