@@ -1,0 +1,1 @@
+"""The simulated venue and its world: deterministic, without clock, input or output."""
