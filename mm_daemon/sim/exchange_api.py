@@ -11,32 +11,34 @@ from typing import Protocol
 
 from mm_daemon.sim.exchange_config import AccountConfig
 from mm_daemon.sim.exchange_events import Event
-from mm_daemon.sim.exchange_types import (
+from mm_daemon.sim.exchange_records import (
     AccountSummary,
     BookView,
+    CashMove,
+    Mark,
+    MmpConfig,
+    MmpStatus,
+    PositionView,
+    Settlement,
+    Ticker,
+)
+from mm_daemon.sim.exchange_types import (
     Caller,
     CancelFilter,
     CancelQuotesRequest,
     CancelReply,
-    CashMove,
     CodScope,
     CreditClass,
     EditRequest,
-    Mark,
     MassQuoteReply,
     MassQuoteRequest,
-    MmpConfig,
     MmpConfigRequest,
-    MmpStatus,
     Order,
     OrderReply,
     OrderRequest,
     Pending,
-    PositionView,
     PublicTrade,
     SelfTradeMode,
-    Settlement,
-    Ticker,
     TradePage,
 )
 from mm_daemon.sim.spec import InstrumentSpec, InstrumentState, Kind
@@ -217,7 +219,7 @@ class ClientApi(Protocol):
         count: int,
         include_unfilled: bool,
     ) -> list[Order]:
-        """Closed orders newest first; unfilled cancelled ones only where asked, and not for ever."""
+        """Closed orders newest first; unfilled cancelled ones where asked, not kept for long."""
         ...
 
     def user_trades(

@@ -7,11 +7,13 @@ from typing import Final
 
 import msgspec
 
+from mm_daemon.sim.exchange_records import (
+    RateLimit,
+)
 from mm_daemon.sim.exchange_types import (
     CodScope,
     CreditClass,
     MarginModel,
-    RateLimit,
     SelfTradeMode,
 )
 from mm_daemon.sim.spec import MINUTE_US, SECOND_US

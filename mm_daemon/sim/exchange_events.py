@@ -8,14 +8,16 @@ most: changes of one call to one book are coalesced.
 import msgspec
 
 from mm_daemon.sim.exchange_errors import VenueError
-from mm_daemon.sim.exchange_types import (
+from mm_daemon.sim.exchange_records import (
     AccountSummary,
+    PositionView,
+    Settlement,
+)
+from mm_daemon.sim.exchange_types import (
     MassQuoteReply,
     Order,
     OrderReply,
-    PositionView,
     PublicTrade,
-    Settlement,
     UserTrade,
 )
 from mm_daemon.sim.spec import InstrumentState
