@@ -42,5 +42,8 @@ class OutFrame(msgspec.Struct, frozen=True, tag="frame"):
     kind: FrameKind
     payload: bytes
     request_id: int
+    needs: int = 0
+    """Permission bits (`permission.QUOTE`, HEDGE, REDUCE) the latch must grant; 0 only for SAFE
+    frames."""
     generation: int = 0
     valid_until_ns: Ns = Ns(0)

@@ -1,4 +1,4 @@
-"""Everything `Node.step` may want: frames, slow work, records, views. The node acts on nothing
+"""Everything `Node.step` may want: frames, slow work, records. The node acts on nothing
 itself."""
 
 from __future__ import annotations
@@ -61,13 +61,6 @@ class Log(msgspec.Struct, frozen=True, tag="log"):
     fields: dict[str, str | int | float | bool]
 
 
-class View(msgspec.Struct, frozen=True, tag="view"):
-    """A picture for people: `name` as in the control API, `body` JSON of a struct of `views`."""
-
-    name: str
-    body: bytes
-
-
 class Drained(msgspec.Struct, frozen=True, tag="drained"):
     """The graceful stop is complete: the venue confirmed zero open orders and quotes, or it did
     not."""
@@ -120,4 +113,4 @@ class CheckpointRecord(msgspec.Struct, frozen=True, tag="checkpoint"):
 
 LedgerRecord = IntentRecord | QuoteRecord | FillRecord | CheckpointRecord
 Ask = AskFit | AskInference | AskFactors
-Output = OutFrame | Ask | Disconnect | LatchWanted | Log | View | Drained | LedgerRecord
+Output = OutFrame | Ask | Disconnect | LatchWanted | Log | Drained | LedgerRecord
