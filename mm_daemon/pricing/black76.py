@@ -14,9 +14,8 @@ import math
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from mm_daemon.pricing.arrays import KERNEL, BoolArray, FloatArray
+from mm_daemon.pricing.arrays import BoolArray, FloatArray, kernel
 
 _SQRT_HALF = 0.7071067811865476
 _INV_SQRT_TWO_PI = 0.3989422804014327
@@ -107,19 +106,19 @@ def _columns(
     return (flat[0], flat[1], flat[2], flat[3], flat[4]), wide[0].shape
 
 
-@njit(**KERNEL)
+@kernel
 def normal_cdf(x: float) -> float:
     """Standard normal distribution function, relatively accurate in the lower tail."""
     return 0.5 * math.erfc(-x * _SQRT_HALF)
 
 
-@njit(**KERNEL)
+@kernel
 def normal_pdf(x: float) -> float:
     """Standard normal density."""
     return _INV_SQRT_TWO_PI * math.exp(-0.5 * x * x)
 
 
-@njit(**KERNEL)
+@kernel
 def inputs_are_valid(forward: float, strike: float, tte_years: float, vol: float) -> bool:
     """True when a Black-76 value exists; every comparison is false for NaN."""
     return (
@@ -130,7 +129,7 @@ def inputs_are_valid(forward: float, strike: float, tte_years: float, vol: float
     )
 
 
-@njit(**KERNEL)
+@kernel
 def price_one(forward: float, strike: float, tte_years: float, vol: float, is_call: bool) -> float:
     """Black-76 value of one option; the scalar all larger kernels are made of."""
     if not inputs_are_valid(forward, strike, tte_years, vol):
@@ -141,9 +140,7 @@ def price_one(forward: float, strike: float, tte_years: float, vol: float, is_ca
     if sd > 0.0:
         d1 = math.log(forward / strike) / sd + 0.5 * sd
         sign = -1.0 if above else 1.0
-        value = sign * (
-            forward * normal_cdf(sign * d1) - strike * normal_cdf(sign * (d1 - sd))
-        )
+        value = sign * (forward * normal_cdf(sign * d1) - strike * normal_cdf(sign * (d1 - sd)))
         # Rounding of two nearly equal tails can leave a value a few ulp below zero.
         value = max(value, 0.0)
     if above == is_call:
@@ -151,7 +148,7 @@ def price_one(forward: float, strike: float, tte_years: float, vol: float, is_ca
     return value
 
 
-@njit(**KERNEL)
+@kernel
 def price_into(
     forward: FloatArray,
     strike: FloatArray,
@@ -165,7 +162,7 @@ def price_into(
         out[i] = price_one(forward[i], strike[i], tte_years[i], vol[i], is_call[i])
 
 
-@njit(**KERNEL)
+@kernel
 def greeks_into(
     forward: FloatArray,
     strike: FloatArray,
@@ -219,7 +216,7 @@ def greeks_into(
         out[4, i] = -0.5 * f_density * v / root_t
 
 
-@njit(**KERNEL)
+@kernel
 def second_order_into(
     forward: FloatArray,
     strike: FloatArray,

@@ -1,9 +1,9 @@
 """Black-76 implied volatility by a bracketed Halley iteration on a transformed price.
 
-The price is reduced to the out-of-the-money side and normalised by sqrt(forward * strike). Below the
-inflection of price in total volatility the reciprocal of log price is nearly a parabola; above it
-price itself is nearly a line, and close to the ceiling the log of the remaining distance is. Solving
-for those instead of the price makes three to five steps enough for deep wings as for the money.
+The price is reduced to the out-of-the-money side and normalised by sqrt(forward * strike). Below
+the inflection of price in total volatility the reciprocal of log price is nearly a parabola; above
+it price itself is nearly a line, and close to the ceiling the log of the remaining distance is.
+Solving for those instead of the price makes three to five steps enough everywhere.
 
 NaN where no positive volatility reproduces the price: at or below intrinsic value, at or above the
 ceiling (forward for a call, strike for a put), without time, or on inputs that are not finite.
@@ -13,9 +13,8 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
-from mm_daemon.pricing.arrays import KERNEL, BoolArray, FloatArray
+from mm_daemon.pricing.arrays import BoolArray, FloatArray, kernel
 from mm_daemon.pricing.black76 import normal_cdf, normal_pdf
 
 _STEPS_MAX = 64
@@ -44,7 +43,7 @@ def implied_vol(
     return out.reshape(wide[0].shape)
 
 
-@njit(**KERNEL)
+@kernel
 def implied_vol_into(
     price: FloatArray,
     forward: FloatArray,
@@ -58,7 +57,7 @@ def implied_vol_into(
         out[i] = implied_vol_one(price[i], forward[i], strike[i], tte_years[i], is_call[i])
 
 
-@njit(**KERNEL)
+@kernel
 def implied_vol_one(
     price: float, forward: float, strike: float, tte_years: float, is_call: bool
 ) -> float:
@@ -80,16 +79,16 @@ def implied_vol_one(
     return _total_vol(target, x) / math.sqrt(tte_years)
 
 
-@njit(**KERNEL)
+@kernel
 def _normalised_price(x: float, s: float) -> float:
     """Out-of-the-money Black value over sqrt(forward * strike) at total volatility s; x <= 0."""
     half = math.exp(0.5 * x)
     return half * normal_cdf(x / s + 0.5 * s) - normal_cdf(x / s - 0.5 * s) / half
 
 
-@njit(**KERNEL)
+@kernel
 def _start(target: float, x: float) -> tuple[float, float, float, int]:
-    """First guess, bracket and branch (0 reciprocal log, 1 linear, 2 log of distance to ceiling)."""
+    """First guess, bracket, and branch: 0 reciprocal log, 1 linear, 2 log of the room left."""
     inflection = math.sqrt(-2.0 * x)
     if inflection == 0.0:
         guess = target / 0.3989422804014327
@@ -105,7 +104,7 @@ def _start(target: float, x: float) -> tuple[float, float, float, int]:
     return guess, inflection, math.inf, branch
 
 
-@njit(**KERNEL)
+@kernel
 def _total_vol(target: float, x: float) -> float:
     """Root s of normalised price = target, by Halley steps kept inside a shrinking bracket."""
     s, low, high, branch = _start(target, x)
