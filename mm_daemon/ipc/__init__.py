@@ -1,0 +1,1 @@
+"""The wall sockets between the processes: page, latch, journal, framing. Standard library only."""
