@@ -9,6 +9,7 @@ empty inputs carry no payload; all else is MessagePack of the tagged struct.
 from __future__ import annotations
 
 import struct
+from typing import TypeGuard
 
 import msgspec
 
@@ -112,7 +113,7 @@ def decode_output(record_type: int, flags: int, payload: bytes) -> Output:
     raise InvariantError(f"tape record type {record_type} is not an output; expected 16 or 17")
 
 
-def is_ledger_record(output: Output) -> bool:
+def is_ledger_record(output: Output) -> TypeGuard[LedgerRecord]:
     return isinstance(output, _LEDGER_TYPES)
 
 

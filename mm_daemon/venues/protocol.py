@@ -48,6 +48,10 @@ class VenueProtocol(Protocol):
 
     def take_frames(self) -> list[OutFrame]: ...
 
+    def take_disconnects(self) -> list[Conn]:
+        """Connections found dead (silent, refused, half-open) since the last call."""
+        ...
+
     def digest(self) -> bytes:
         """16 bytes over all state, equal for equal histories."""
         ...

@@ -1,0 +1,185 @@
+"""The only caller of `Node.step`: stamp, journal, decide, journal, act, once for every input and
+in that order.
+
+Everything that happens to the process comes through `feed`; what acting produces (a withheld
+frame, an inline model answer)
+queues behind the input being handled, so steps never nest. An exception anywhere inside is our
+bug: the pump latches,
+cancels over the warm session and ends the process; the guard restarts it and it reconciles. A
+journal that fails stops
+everything that increases risk and nothing that reduces it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from mm_daemon.domain.codec import (
+    DIGEST,
+    encode_input,
+    encode_ledger,
+    encode_output,
+    is_ledger_record,
+)
+from mm_daemon.domain.frames import OutFrame
+from mm_daemon.domain.inputs import HealthSample, Input, Withheld
+from mm_daemon.domain.outputs import (
+    AskFactors,
+    AskFit,
+    AskInference,
+    Disconnect,
+    Drained,
+    LatchWanted,
+    Log,
+    Output,
+)
+from mm_daemon.domain.units import Ns
+from mm_daemon.ipc.page import PROGRESS_JOURNAL, PROGRESS_STEP, Page
+from mm_daemon.ipc.segments import JournalError
+from mm_daemon.kernel.clock import Clock
+from mm_daemon.kernel.gate import Gate
+
+DIGEST_EVERY_STEPS = 4096
+
+
+class Node(Protocol):
+    """The pure decision. `step` is the only way in and out."""
+
+    def step(self, ts_ns: Ns, event: Input) -> Sequence[Output]: ...
+
+    def next_deadline_ns(self) -> Ns | None: ...
+
+    def digest(self) -> bytes: ...
+
+
+class Journal(Protocol):
+    """A tape or a ledger. `append` raises JournalError when the record cannot be kept."""
+
+    def append(self, record_type: int, flags: int, ts_ns: int, payload: bytes) -> object: ...
+
+
+class Hands(Protocol):
+    """What the pump has done for it outside: slow work, sockets, people. None of these may
+    block."""
+
+    def ask(self, ask: AskFit | AskFactors | AskInference) -> None: ...
+
+    def disconnect(self, wanted: Disconnect) -> None: ...
+
+    def latch(self, wanted: LatchWanted) -> None: ...
+
+    def log(self, ts_ns: Ns, line: Log) -> None: ...
+
+    def drained(self, result: Drained) -> None: ...
+
+    def die(self, error: BaseException) -> None:
+        """Latches, cancels and ends the process; returns only in a simulation."""
+        ...
+
+
+LEDGER_RECORD_TYPE = 1
+
+
+class Pump:
+    """Feeds the node. One per trader."""
+
+    def __init__(
+        self,
+        *,
+        node: Node,
+        clock: Clock,
+        tape: Journal,
+        ledger: Journal,
+        gate: Gate,
+        page: Page,
+        hands: Hands,
+    ) -> None:
+        self._node = node
+        self._clock = clock
+        self._tape = tape
+        self._ledger = ledger
+        self._gate = gate
+        self._words = page.words
+        self._hands = hands
+        self._waiting: deque[Input] = deque()
+        self._is_stepping = False
+        self._steps = 0
+        self.is_dead = False
+
+    @property
+    def steps(self) -> int:
+        return self._steps
+
+    def feed(self, event: Input) -> None:
+        """Runs one input, and whatever its outputs answered at once, to the end."""
+        self._waiting.append(event)
+        if self._is_stepping:
+            return
+        self._is_stepping = True
+        try:
+            while self._waiting and not self.is_dead:
+                self._run(self._waiting.popleft())
+        except BaseException as error:  # noqa: BLE001 - the process ends on any of them
+            self.is_dead = True
+            self._hands.die(error)
+        finally:
+            self._is_stepping = False
+
+    def _run(self, event: Input) -> None:
+        ts_ns = self._clock.stamp()
+        self._record(ts_ns, *encode_input(event))
+        outputs = self._node.step(ts_ns, event)
+        self._steps += 1
+        self._words[PROGRESS_STEP] = self._steps
+        for output in outputs:
+            self._act(ts_ns, output)
+        if self._steps % DIGEST_EVERY_STEPS == 0:
+            self._record(ts_ns, DIGEST, 0, self._node.digest())
+
+    def _act(self, ts_ns: Ns, output: Output) -> None:
+        self._record(ts_ns, *encode_output(output))
+        if type(output) is OutFrame:
+            reason = self._gate.send(output, ts_ns)
+            if reason is not None:
+                self._waiting.append(Withheld(request_id=output.request_id, reason=reason))
+        elif is_ledger_record(output):
+            self._keep(ts_ns, encode_ledger(output))
+        elif isinstance(output, Log):
+            self._hands.log(ts_ns, output)
+        elif isinstance(output, AskFit | AskFactors | AskInference):
+            self._hands.ask(output)
+        elif isinstance(output, Disconnect):
+            self._hands.disconnect(output)
+        elif isinstance(output, LatchWanted):
+            self._hands.latch(output)
+        elif isinstance(output, Drained):
+            self._hands.drained(output)
+
+    def _record(self, ts_ns: Ns, record_type: int, flags: int, payload: bytes) -> None:
+        try:
+            self._tape.append(record_type, flags, ts_ns, payload)
+        except JournalError:
+            self._journal_failed()
+            return
+        self._words[PROGRESS_JOURNAL] = self._steps
+
+    def _keep(self, ts_ns: Ns, payload: bytes) -> None:
+        try:
+            self._ledger.append(LEDGER_RECORD_TYPE, 0, ts_ns, payload)
+        except JournalError:
+            self._journal_failed()
+
+    def _journal_failed(self) -> None:
+        """From here on the gate refuses RISK; the node learns it as a health sample and latches
+        C23."""
+        if self._gate.journal_is_sound:
+            self._gate.journal_is_sound = False
+            self._waiting.append(
+                HealthSample(loop_lag_ns=0, clock_offset_ns=0, journal_lag_ns=JOURNAL_DEAD_LAG_NS)
+            )
+
+
+JOURNAL_DEAD_LAG_NS = 1 << 62
+"""The journal lag reported when appending failed: older than any limit."""

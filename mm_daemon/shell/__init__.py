@@ -1,0 +1,2 @@
+"""The hands: sockets, processes and the wall clock. Everything here is asynchronous; nothing here
+decides."""
