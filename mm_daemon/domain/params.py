@@ -8,192 +8,201 @@ carries the whole tree, so a replay needs no configuration file.
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import msgspec
 
+Positive = Annotated[float, msgspec.Meta(gt=0.0)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0.0)]
+Ratio = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Correlation = Annotated[float, msgspec.Meta(ge=-1.0, le=1.0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Whole = Annotated[int, msgspec.Meta(ge=0)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
-class QuotingParams(msgspec.Struct, frozen=True):
+
+class QuotingParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How quotes are chosen."""
 
-    edge_min_ticks: float
+    edge_min_ticks: NonNegative
     """Least expected edge after fee, adverse cost and lean, in ticks of the option."""
-    width_multiplier: float
-    levels_back_max: int
+    width_multiplier: Positive
+    levels_back_max: Whole
     """How many legal ticks behind the touch are tried."""
-    size_lots_near: int
+    size_lots_near: Count
     """Quote size in lots for |delta| >= `wing_delta`."""
-    size_lots_wing: int
-    wing_delta: float
-    requote_gain_min_usd: float
+    size_lots_wing: Count
+    wing_delta: Ratio
+    requote_gain_min_usd: NonNegative
     """A quote moves only if the expected gain per hour exceeds this."""
-    pull_edge_fraction: float
+    pull_edge_fraction: Ratio
     """Pull at once when theo has moved by more than this share of the edge since sending."""
-    stop_before_expiry_s: float
-    expiry_days_max: float
-    delta_abs_min: float
+    stop_before_expiry_s: NonNegative
+    expiry_days_max: Positive
+    delta_abs_min: Ratio
     """Options below this |delta| are not quoted."""
-    delta_abs_max: float
-    valid_for_ms: int
+    delta_abs_max: Ratio
+    valid_for_ms: Count
     """`valid_until` of a quote message: bounds bytes stuck on the way, not the life of the
     quote."""
-    reentry_size_ratio: float
+    reentry_size_ratio: Ratio
     """Share of the size used for `reentry_s` after an operator's reset."""
-    reentry_s: float
+    reentry_s: NonNegative
 
 
-class SkewParams(msgspec.Struct, frozen=True):
+class SkewParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Inventory skew by Greek factors (theory: multi-asset closed form in factor form)."""
 
-    risk_aversion_per_usd: float
-    horizon_days: float
-    vol_of_vol: float
+    risk_aversion_per_usd: Positive
+    horizon_days: Positive
+    vol_of_vol: NonNegative
     """Daily standard deviation of at-the-money vol at 30 days, in vol; scaled by tenor."""
-    vol_tenor_exponent: float
-    expiry_correlation: float
-    skew_factor_vp: float
-    wing_factor_vp: float
-    basis_factor: float
+    vol_tenor_exponent: NonNegative
+    expiry_correlation: Correlation
+    skew_factor_vp: NonNegative
+    wing_factor_vp: NonNegative
+    basis_factor: NonNegative
     """Daily standard deviation of the forward basis, as a ratio of the forward."""
-    lean_cap_inverse_k: float
+    lean_cap_inverse_k: Positive
     """Cap of |lean| in units of 1/k; beyond it the adding side is not quoted."""
-    intensity_floor_per_day: float
+    intensity_floor_per_day: Positive
 
 
-class IntensityParams(msgspec.Struct, frozen=True):
+class IntensityParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The analytic fill policy ln lambda = ln A - k delta that stands behind the models."""
 
-    fills_per_day_atm: float
-    k_per_half_spread: float
-    adverse_half_spread_ratio: float
+    fills_per_day_atm: Positive
+    k_per_half_spread: Positive
+    adverse_half_spread_ratio: NonNegative
     """Expected adverse selection as a share of the market's half-spread."""
 
 
-class HedgeParams(msgspec.Struct, frozen=True):
+class HedgeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Delta hedging of one underlying. Deltas in coin."""
 
-    policy: str
-    """fixed | whalley_wilmott"""
-    band_delta_coin: float
-    band_delta_coin_max: float
+    policy: Literal["fixed", "whalley_wilmott"]
+    band_delta_coin: NonNegative
+    band_delta_coin_max: Positive
     """Whalley-Wilmott is clamped to [band_delta_coin, band_delta_coin_max]."""
-    risk_aversion_per_usd: float
+    risk_aversion_per_usd: Positive
     collateral_hedged: bool
     """Whether the coin balance counts as delta; a required choice, because mixing conventions
     costs delta."""
-    cost_bps: float
-    order_size_coin_max: float
-    slippage_bps_max: float
-    retry_ms: int
-    widen_after_s: float
-    stop_after_s: float
-    page_after_s: float
-    expiry_delta_coin_max: float
+    cost_bps: NonNegative
+    order_size_coin_max: Positive
+    slippage_bps_max: Positive
+    retry_ms: Count
+    widen_after_s: Positive
+    stop_after_s: Positive
+    page_after_s: Positive
+    expiry_delta_coin_max: Positive
     """C34: above this delta in one expiry the dated future of that expiry is used."""
 
 
-class RiskLimits(msgspec.Struct, frozen=True):
+class RiskLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Pre-trade and state limits of one underlying, on the worst case of position + live +
     in-flight + unknown."""
 
-    order_lots_max: int
-    order_notional_usd_max: float
-    order_vega_usd_max: float
-    collar_theo_ratio: float
+    order_lots_max: Count
+    order_notional_usd_max: Positive
+    order_vega_usd_max: Positive
+    collar_theo_ratio: Ratio
     """C2: largest |price - theo| as a share of theo ..."""
-    collar_ticks: int
+    collar_ticks: Whole
     """... plus this many ticks."""
-    position_lots_max: int
-    delta_coin_max: float
-    gamma_usd_max: float
+    position_lots_max: Count
+    delta_coin_max: Positive
+    gamma_usd_max: Positive
     """Change of USD delta for a 1 % move."""
-    vega_usd_max: float
+    vega_usd_max: Positive
     """Per 0.01 of vol."""
-    vega_expiry_usd_max: float
-    theta_usd_day_max: float
-    stress_loss_usd_max: float
+    vega_expiry_usd_max: Positive
+    theta_usd_day_max: Positive
+    stress_loss_usd_max: Positive
     """C31."""
-    wing_short_lots_max: int
+    wing_short_lots_max: Count
     """C32: short contracts per strike with |delta| < 0.05."""
-    short_dated_gamma_usd_max: float
+    short_dated_gamma_usd_max: Positive
     """C33: gamma cap for options within 24 hours of expiry."""
-    open_orders_max: int
-    margin_stop_ratio: float
-    margin_reduce_ratio: float
-    hedge_order_usd_max: float
+    open_orders_max: Count
+    margin_stop_ratio: Ratio
+    margin_reduce_ratio: Ratio
+    hedge_order_usd_max: Positive
 
 
-class BreakerParams(msgspec.Struct, frozen=True):
+class BreakerParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """State controls: what trips, after how much."""
 
-    book_age_ms_max: int
-    feed_silence_ms_max: int
-    index_age_ms_max: int
-    surface_age_s_max: float
-    surface_rms_vp_max: float
-    model_age_s_max: float
-    crossed_ms_max: int
-    index_divergence_bps_max: float
-    theo_outside_widen_ratio: float
-    theo_outside_halt_ratio: float
-    rejects_per_10s_max: int
-    loss_day_usd_max: float
-    loss_hour_usd_max: float
-    drawdown_usd_max: float
-    fills_window_s: float
-    fills_window_lots_max: int
-    fills_window_delta_coin_max: float
-    fills_window_vega_usd_max: float
-    same_side_streak_max: int
-    repeat_fills_max: int
-    repeat_window_s: float
-    unknown_orders_max: int
-    unknown_age_s_max: float
-    loop_lag_ms_max: int
-    clock_offset_ms_max: int
-    journal_lag_ms_max: int
-    hysteresis_s: float
-    permit_quote_age_s_max: float
+    book_age_ms_max: Count
+    feed_silence_ms_max: Count
+    index_age_ms_max: Count
+    surface_age_s_max: Positive
+    surface_rms_vp_max: Positive
+    model_age_s_max: Positive
+    crossed_ms_max: Count
+    index_divergence_bps_max: Positive
+    theo_outside_widen_ratio: Ratio
+    theo_outside_halt_ratio: Ratio
+    rejects_per_10s_max: Count
+    loss_day_usd_max: Positive
+    loss_hour_usd_max: Positive
+    drawdown_usd_max: Positive
+    fills_window_s: Positive
+    fills_window_lots_max: Count
+    fills_window_delta_coin_max: Positive
+    fills_window_vega_usd_max: Positive
+    same_side_streak_max: Count
+    repeat_fills_max: Count
+    repeat_window_s: Positive
+    unknown_orders_max: Count
+    unknown_age_s_max: Positive
+    loop_lag_ms_max: Count
+    clock_offset_ms_max: Count
+    journal_lag_ms_max: Count
+    hysteresis_s: NonNegative
+    permit_quote_age_s_max: Positive
     """T1: a permit older than this stops quoting."""
-    permit_order_age_s_max: float
+    permit_order_age_s_max: Positive
     """T2: a permit older than this cancels all."""
 
 
-class ThrottleParams(msgspec.Struct, frozen=True):
+class ThrottleParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much of the venue's stated credits the daemon may use."""
 
-    use_ratio: float
-    cancel_reserve: float
+    use_ratio: Ratio
+    cancel_reserve: NonNegative
     """Requests that quoting can never spend."""
-    quote_value_per_credit_min_usd: float
+    quote_value_per_credit_min_usd: NonNegative
 
 
-class SurfaceParams(msgspec.Struct, frozen=True):
-    refit_forward_bps: float
-    refit_interval_s: float
-    refit_interval_min_s: float
-    rms_vp_max: float
-    ssr_initial: float
-    ssr_min: float
-    ssr_max: float
+class SurfaceParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    refit_forward_bps: Positive
+    refit_interval_s: Positive
+    refit_interval_min_s: Positive
+    rms_vp_max: Positive
+    ssr_initial: Positive
+    ssr_min: NonNegative
+    ssr_max: Positive
 
 
-class MmpParams(msgspec.Struct, frozen=True):
+class MmpParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The venue's market-maker protection of one group, set and read back before quoting."""
 
-    group: str
-    interval_s: int
-    frozen_time_s: int
-    quantity_limit: float
-    delta_limit: float
-    vega_limit: float
-    quote_quantity_max: float
+    group: Name
+    interval_s: Whole
+    frozen_time_s: Whole
+    quantity_limit: Positive
+    delta_limit: Positive
+    vega_limit: Positive
+    quote_quantity_max: Positive
 
 
-class UnderlyingParams(msgspec.Struct, frozen=True):
+class UnderlyingParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One underlying's whole set."""
 
-    name: str
-    price_index: str
-    hedge_instrument: str
+    name: Name
+    price_index: Name
+    hedge_instrument: Name
     quoting: QuotingParams
     skew: SkewParams
     intensity: IntensityParams
@@ -202,31 +211,31 @@ class UnderlyingParams(msgspec.Struct, frozen=True):
     mmp: MmpParams
 
 
-class ModelSlot(msgspec.Struct, frozen=True):
+class ModelSlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model the node may ask for: identified by hash, never loaded in the node."""
 
-    name: str
+    name: Name
     sha256: str
     feature_layout_hash: str
-    refresh_ms: int
-    deadline_ms: int
+    refresh_ms: Count
+    deadline_ms: Count
 
 
-class Params(msgspec.Struct, frozen=True):
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything the decision is run by."""
 
-    venue: str
-    account: str
-    environment: str
+    venue: Name
+    account: Name
+    environment: Literal["sim", "test", "prod"]
     underlyings: tuple[UnderlyingParams, ...]
     breaker: BreakerParams
     throttle: ThrottleParams
     surface: SurfaceParams
     fill_model: ModelSlot | None
     spread_model: ModelSlot | None
-    flush_age_ms_max: int
-    view_interval_ms: int
-    reconcile_orders_s: float
-    reconcile_trades_s: float
-    reconcile_positions_s: float
-    request_timeout_ms: int
+    flush_age_ms_max: Count
+    view_interval_ms: Count
+    reconcile_orders_s: Positive
+    reconcile_trades_s: Positive
+    reconcile_positions_s: Positive
+    request_timeout_ms: Count

@@ -57,7 +57,7 @@ class Node(Protocol):
 class Journal(Protocol):
     """A tape or a ledger. `append` raises JournalError when the record cannot be kept."""
 
-    def append(self, record_type: int, flags: int, ts_ns: int, payload: bytes) -> object: ...
+    def append(self, record_type: int, flags: int, ts_ns: int, payload: bytes, /) -> object: ...
 
 
 class Hands(Protocol):
