@@ -1,0 +1,371 @@
+"""What the venue shows, as columns indexed by instrument id, each with the time it was received.
+
+Books live here as objects; their best two levels are copied into columns so that kernels read a
+whole chain without touching Python. Two levels are enough to see the touch without our own quotes,
+because we rest at most one quote a side on an instrument.
+
+A book that is invalid for any reason has zeros in its columns: nobody downstream can quote on it by
+forgetting to ask. The market counts what it refused and lists which books must be resynchronised;
+it judges nothing else, and it never knows what we want.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, MutableSequence
+from hashlib import blake2b
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from mm_daemon.core.book import Book, Validity
+from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
+from mm_daemon.domain.events import (
+    BookChanged,
+    BookLost,
+    ExpirationEstimate,
+    IndexSeen,
+    InstrumentsRead,
+    InstrumentStateChanged,
+    MarketEvent,
+    PlatformChanged,
+    PublicTrade,
+    TickerSeen,
+    VolIndexSeen,
+)
+from mm_daemon.domain.instruments import Lifecycle
+from mm_daemon.domain.units import NS_PER_S, Ns
+
+FLOW_HALF_LIFE_S = 60.0
+"""Signed trade flow is an exponentially fading sum: a minute is the span of a burst."""
+_FLOW_RATE_PER_NS = math.log(2.0) / (FLOW_HALF_LIFE_S * NS_PER_S)
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+
+_INT_COLUMNS = (
+    "bid_ticks",
+    "ask_ticks",
+    "second_bid_ticks",
+    "second_ask_ticks",
+    "book_ts_recv_ns",
+    "book_ts_venue_ns",
+    "ticker_ts_recv_ns",
+    "flow_ts_ns",
+)
+_ZERO_COLUMNS = ("bid_amount", "ask_amount", "flow_amount")
+_NAN_COLUMNS = (
+    "mark",
+    "mark_vol",
+    "underlying_price",
+    "price_min",
+    "price_max",
+    "funding_8h",
+    "open_interest",
+)
+
+
+class Market:
+    """Columns, books and platform state of one venue."""
+
+    bid_ticks: Ints
+    """Best bid, 0 = none or book not valid. Likewise the other touch columns."""
+    ask_ticks: Ints
+    second_bid_ticks: Ints
+    second_ask_ticks: Ints
+    bid_amount: Floats
+    ask_amount: Floats
+    book_ts_recv_ns: Ints
+    """When the last snapshot or change arrived; 0 = never."""
+    book_ts_venue_ns: Ints
+    ticker_ts_recv_ns: Ints
+    mark: Floats
+    mark_vol: Floats
+    underlying_price: Floats
+    """The venue's own forward of the instrument's expiry, NaN where it gave none."""
+    price_min: Floats
+    price_max: Floats
+    funding_8h: Floats
+    open_interest: Floats
+    flow_amount: Floats
+    """Fading sum of signed trade amounts (buyers positive) as of `flow_ts_ns`."""
+    flow_ts_ns: Ints
+    book_valid: Bools
+    is_open: Bools
+    """Lifecycle OPEN; only such may be quoted."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._books: list[Book] = []
+        self._lifecycles: list[Lifecycle] = []
+        for name in _INT_COLUMNS:
+            setattr(self, name, np.empty(0, dtype=np.int64))
+        for name in (*_ZERO_COLUMNS, *_NAN_COLUMNS):
+            setattr(self, name, np.empty(0, dtype=np.float64))
+        self.book_valid = np.empty(0, dtype=np.bool_)
+        self.is_open = np.empty(0, dtype=np.bool_)
+        self.index_price: dict[str, float] = {}
+        self.index_ts_recv_ns: dict[str, int] = {}
+        self.vol_index: dict[str, float] = {}
+        self.expiration: dict[str, ExpirationEstimate] = {}
+        self.locked: dict[str, bool] = {}
+        """By index name; the empty name is the whole venue."""
+        self.last_event_ns = 0
+        self.refused: dict[str, int] = {reason.value: 0 for reason in Validity}
+        self.refused["ticker"] = self.refused["index"] = self.refused["trade"] = 0
+        self._dirty: list[int] = []
+        self._is_dirty = bytearray()
+        self._dirty_underlyings: list[str] = []
+        self._to_resync: list[int] = []
+        self.resize(catalog)
+        self._apply: dict[type, Callable[[Any, int], None]] = {
+            BookChanged: self._on_book,
+            BookLost: self._on_lost,
+            TickerSeen: self._on_ticker,
+            PublicTrade: self._on_trade,
+            IndexSeen: self._on_index,
+            VolIndexSeen: self._on_vol_index,
+            ExpirationEstimate: self._on_expiration,
+            InstrumentsRead: self._on_instruments,
+            InstrumentStateChanged: self._on_state,
+            PlatformChanged: self._on_platform,
+        }
+
+    def resize(self, catalog: Catalog) -> None:
+        """Grow every column to a catalogue that has more instruments; old rows stay."""
+        old = len(self._books)
+        assert len(catalog) >= old, f"catalogue shrank from {old} to {len(catalog)}"
+        for name in _INT_COLUMNS:
+            setattr(self, name, _grown(getattr(self, name), len(catalog), 0))
+        for name in _ZERO_COLUMNS:
+            setattr(self, name, _grown(getattr(self, name), len(catalog), 0.0))
+        for name in _NAN_COLUMNS:
+            setattr(self, name, _grown(getattr(self, name), len(catalog), math.nan))
+        self.book_valid = _grown(self.book_valid, len(catalog), False)
+        self.is_open = _grown(self.is_open, len(catalog), True)
+        added = catalog.instruments[old:]
+        self._books.extend(Book(instrument.grid) for instrument in added)
+        self._lifecycles.extend(Lifecycle.OPEN for _ in added)
+        self._is_dirty.extend(bytes(len(added)))
+        self._is_option = catalog.is_option.tolist()
+        self._underlying_of = [instrument.underlying for instrument in catalog.instruments]
+        self._underlyings_of_index: dict[str, list[str]] = {}
+        for instrument in catalog.instruments:
+            served = self._underlyings_of_index.setdefault(instrument.price_index, [])
+            if instrument.underlying not in served:
+                served.append(instrument.underlying)
+        self._bind_views()
+
+    def on_event(self, event: MarketEvent, now_ns: Ns) -> None:
+        """Take in one event; never raises for what the venue said."""
+        self.last_event_ns = now_ns
+        self._apply[type(event)](event, now_ns)
+
+    def book(self, instrument_id: int) -> Book:
+        return self._books[instrument_id]
+
+    def lifecycle(self, instrument_id: int) -> Lifecycle:
+        return self._lifecycles[instrument_id]
+
+    def is_locked(self, index_name: str) -> bool:
+        """Whether the venue as a whole, or this index, is locked or under maintenance."""
+        return self.locked.get("", False) or self.locked.get(index_name, False)
+
+    def index_age_ns(self, index_name: str, now_ns: Ns) -> int:
+        """Age of the index price; the age of the epoch where none was ever seen."""
+        return now_ns - self.index_ts_recv_ns.get(index_name, 0)
+
+    def flow(self, instrument_id: int, now_ns: Ns) -> float:
+        """Signed trade amount of the recent past, faded to now."""
+        age_ns = now_ns - int(self.flow_ts_ns[instrument_id])
+        return float(self.flow_amount[instrument_id]) * math.exp(-age_ns * _FLOW_RATE_PER_NS)
+
+    def take_dirty(self) -> Ints:
+        """Options whose book, limits or state changed since the last call, in order of change."""
+        ids = np.array(self._dirty, dtype=np.int64)
+        for instrument_id in self._dirty:
+            self._is_dirty[instrument_id] = 0
+        self._dirty.clear()
+        return ids
+
+    def take_dirty_underlyings(self) -> list[str]:
+        """Underlyings whose futures, perpetual or index moved since the last call."""
+        taken, self._dirty_underlyings = self._dirty_underlyings, []
+        return taken
+
+    def take_resyncs(self) -> list[int]:
+        """Books found impossible since the last call: each needs a fresh snapshot."""
+        taken, self._to_resync = self._to_resync, []
+        return taken
+
+    def digest(self) -> bytes:
+        """16 bytes over all state, equal for equal histories."""
+        state = blake2b(digest_size=16)
+        for name in (*_INT_COLUMNS, *_ZERO_COLUMNS, *_NAN_COLUMNS, "book_valid", "is_open"):
+            state.update(getattr(self, name).tobytes())
+        for book in self._books:
+            state.update(book.digest())
+        words = (
+            self._lifecycles,
+            self.index_price,
+            self.index_ts_recv_ns,
+            self.vol_index,
+            self.expiration,
+            self.locked,
+            self.last_event_ns,
+            self.refused,
+            self._dirty,
+            self._dirty_underlyings,
+            self._to_resync,
+        )
+        state.update(repr(words).encode())
+        return state.digest()
+
+    def _on_book(self, event: BookChanged, now_ns: int) -> None:
+        i = event.instrument_id
+        book = self._books[i]
+        was_valid = book.validity is Validity.OK
+        validity = book.apply(event.is_snapshot, event.bids, event.asks)
+        self._book_ts_recv_ns[i] = now_ns
+        self._book_ts_venue_ns[i] = event.ts_venue_ns
+        if validity is Validity.OK:
+            self._bid_ticks[i] = book.best_bid_ticks
+            self._ask_ticks[i] = book.best_ask_ticks
+            self._second_bid_ticks[i] = book.second_bid_ticks
+            self._second_ask_ticks[i] = book.second_ask_ticks
+            self._bid_amount[i] = book.best_bid_amount
+            self._ask_amount[i] = book.best_ask_amount
+            if not was_valid:
+                self.book_valid[i] = True
+        else:
+            self._lose(i)
+            self.refused[validity.value] += 1
+            if was_valid or event.is_snapshot:
+                self._to_resync.append(i)
+        self._touch(i)
+
+    def _on_lost(self, event: BookLost, now_ns: int) -> None:
+        i = event.instrument_id
+        self._books[i].invalidate(Validity.LOST)
+        self.refused[Validity.LOST.value] += 1
+        self._lose(i)
+        self._touch(i)
+
+    def _on_ticker(self, event: TickerSeen, now_ns: int) -> None:
+        i = event.instrument_id
+        if event.mark_price < 0.0 or event.mark_vol < 0.0 or event.underlying_price <= 0.0:
+            self.refused["ticker"] += 1
+            return
+        self._ticker_ts_recv_ns[i] = now_ns
+        self._mark[i] = event.mark_price
+        self._mark_vol[i] = event.mark_vol
+        self._underlying_price[i] = event.underlying_price
+        self._open_interest[i] = event.open_interest
+        # A price band moves rarely, and for an option only a moved band can change a quote.
+        has_moved = event.price_max != self._price_max[i] or event.price_min != self._price_min[i]
+        self._price_min[i] = event.price_min
+        self._price_max[i] = event.price_max
+        if not self._is_option[i]:
+            self._funding_8h[i] = event.funding_8h
+            self._touch(i)
+        elif has_moved and not math.isnan(event.price_max):
+            self._touch(i)
+
+    def _on_trade(self, event: PublicTrade, now_ns: int) -> None:
+        i = event.instrument_id
+        if not 0.0 < event.amount < math.inf:
+            self.refused["trade"] += 1
+            return
+        if event.is_block:
+            return
+        self.flow_amount[i] = self.flow(i, Ns(now_ns)) + event.side * event.amount
+        self.flow_ts_ns[i] = now_ns
+
+    def _on_index(self, event: IndexSeen, now_ns: int) -> None:
+        if not 0.0 < event.price < math.inf:
+            self.refused["index"] += 1
+            return
+        self.index_price[event.index_name] = event.price
+        self.index_ts_recv_ns[event.index_name] = now_ns
+        for underlying in self._underlyings_of_index.get(event.index_name, ()):
+            self._touch_underlying(underlying)
+
+    def _on_vol_index(self, event: VolIndexSeen, now_ns: int) -> None:
+        if not 0.0 < event.vol < math.inf:
+            self.refused["index"] += 1
+            return
+        self.vol_index[event.index_name] = event.vol
+
+    def _on_expiration(self, event: ExpirationEstimate, now_ns: int) -> None:
+        self.expiration[event.index_name] = event
+        for underlying in self._underlyings_of_index.get(event.index_name, ()):
+            self._touch_underlying(underlying)
+
+    def _on_instruments(self, event: InstrumentsRead, now_ns: int) -> None:
+        """The engine builds the larger catalogue and calls `resize`; nothing else changes."""
+
+    def _on_state(self, event: InstrumentStateChanged, now_ns: int) -> None:
+        i = event.instrument_id
+        if i < 0:
+            return
+        self._lifecycles[i] = event.lifecycle
+        self.is_open[i] = event.lifecycle is Lifecycle.OPEN
+        self._touch(i)
+
+    def _on_platform(self, event: PlatformChanged, now_ns: int) -> None:
+        self.locked[event.index_name] = event.is_locked
+
+    def _lose(self, i: int) -> None:
+        for column in self._touch_views:
+            column[i] = 0
+        self.book_valid[i] = False
+
+    def _touch(self, i: int) -> None:
+        if self._is_option[i]:
+            if not self._is_dirty[i]:
+                self._is_dirty[i] = 1
+                self._dirty.append(i)
+        else:
+            self._touch_underlying(self._underlying_of[i])
+
+    def _touch_underlying(self, underlying: str) -> None:
+        if underlying not in self._dirty_underlyings:
+            self._dirty_underlyings.append(underlying)
+
+    def _bind_views(self) -> None:
+        """Writing through a memoryview costs two thirds of writing through the array."""
+        self._bid_ticks = _view(self.bid_ticks)
+        self._ask_ticks = _view(self.ask_ticks)
+        self._second_bid_ticks = _view(self.second_bid_ticks)
+        self._second_ask_ticks = _view(self.second_ask_ticks)
+        self._bid_amount = _view(self.bid_amount)
+        self._ask_amount = _view(self.ask_amount)
+        self._book_ts_recv_ns = _view(self.book_ts_recv_ns)
+        self._book_ts_venue_ns = _view(self.book_ts_venue_ns)
+        self._ticker_ts_recv_ns = _view(self.ticker_ts_recv_ns)
+        self._mark = _view(self.mark)
+        self._mark_vol = _view(self.mark_vol)
+        self._underlying_price = _view(self.underlying_price)
+        self._price_min = _view(self.price_min)
+        self._price_max = _view(self.price_max)
+        self._funding_8h = _view(self.funding_8h)
+        self._open_interest = _view(self.open_interest)
+        self._touch_views = (
+            self._bid_ticks,
+            self._ask_ticks,
+            self._second_bid_ticks,
+            self._second_ask_ticks,
+            self._bid_amount,
+            self._ask_amount,
+        )
+
+
+def _grown(
+    column: npt.NDArray[_Scalar], length: int, fill: float | bool
+) -> npt.NDArray[_Scalar]:
+    grown = np.full(length, fill, dtype=column.dtype)
+    grown[: column.size] = column
+    return grown
+
+
+def _view(column: npt.NDArray[Any]) -> MutableSequence[Any]:
+    return cast("MutableSequence[Any]", column.data)
