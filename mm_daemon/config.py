@@ -124,8 +124,6 @@ class ModelsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DecisionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Pace of the decision, of reconciling and of what people see."""
 
-    flush_age_ms_max: Count
-    view_interval_ms: Count
     reconcile_orders_s: Positive
     reconcile_trades_s: Positive
     reconcile_positions_s: Positive
@@ -166,8 +164,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             surface=self.surface,
             fill_model=fill_model,
             spread_model=spread_model,
-            flush_age_ms_max=self.decision.flush_age_ms_max,
-            view_interval_ms=self.decision.view_interval_ms,
             reconcile_orders_s=self.decision.reconcile_orders_s,
             reconcile_trades_s=self.decision.reconcile_trades_s,
             reconcile_positions_s=self.decision.reconcile_positions_s,

@@ -233,8 +233,6 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     surface: SurfaceParams
     fill_model: ModelSlot | None
     spread_model: ModelSlot | None
-    flush_age_ms_max: Count
-    view_interval_ms: Count
     reconcile_orders_s: Positive
     reconcile_trades_s: Positive
     reconcile_positions_s: Positive

@@ -34,6 +34,7 @@ TASK_NAMES: Final = ((SWEEP, "sweep"), (FLATTEN, "flatten"))
 
 OPERATOR: Final = "operator"
 CRASH: Final = "crash"
+LATCH_FILE: Final = "latch_file"
 CONTROL_PREFIX: Final = "control:"
 
 SOURCE_BYTES_MAX: Final = 47
@@ -129,16 +130,17 @@ class LatchRefused:
 
 
 def may_clear(clearer: Clearer, source: str) -> bool:
-    """The guard lifts `crash`, a control its own entry, a reset everything but `crash`.
+    """The guard lifts `crash`, a control its own entry, a reset everything else that is lifted.
 
     A reset does not lift `crash`: that entry stands for a venue not yet swept or a trader not yet
-    reconciled, and no person's word replaces either.
+    reconciled, and no person's word replaces either. Nor does it lift `latch_file`, which stands
+    for a durable latch that is missing or damaged: that takes an explicit initialisation.
     """
     if clearer is Clearer.GUARD:
         return source == CRASH
     if clearer is Clearer.CONTROL:
         return source.startswith(CONTROL_PREFIX)
-    return source != CRASH
+    return source not in (CRASH, LATCH_FILE)
 
 
 @dataclass(frozen=True, slots=True)

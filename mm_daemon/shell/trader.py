@@ -1,0 +1,415 @@
+"""The trader process: one loop, one pump, the venue's sockets, and nothing slow.
+
+Frames become inputs in the read callback; one flush per loop turn decides over all of them. A 2 ms
+poll looks at the latch
+and the permit, so that a sleeping trader sees a kill at once even when its wake-up datagram is
+lost. Whatever breaks inside
+a step ends the process here: latch, cancel over the warm session, exit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from mm_daemon.domain.frames import Conn, FrameKind, OutFrame
+from mm_daemon.domain.inputs import (
+    ConnectionChanged,
+    Drain,
+    Flush,
+    FrameIn,
+    HealthSample,
+    InferenceAnswer,
+    Input,
+    LatchChanged,
+    PermitChanged,
+    Start,
+    TimerFired,
+)
+from mm_daemon.domain.outputs import (
+    AskFactors,
+    AskFit,
+    AskInference,
+    Disconnect,
+    Drained,
+    LatchWanted,
+    Log,
+)
+from mm_daemon.domain.permission import (
+    CONTROL_PREFIX,
+    CRASH,
+    PERMISSION_NONE,
+    SWEEP,
+    Clearer,
+    Mask,
+)
+from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
+from mm_daemon.ipc.latch import LatchStore
+from mm_daemon.ipc.page import (
+    PERMIT_DEADLINE_MONO_NS,
+    PROGRESS_LOOP,
+    PROGRESS_MARKET_DATA,
+    TRADER_PID,
+    Page,
+    TraderState,
+    latch_generation,
+    latch_permission,
+    latch_tasks,
+)
+from mm_daemon.ipc.wake import drain, open_wake_socket
+from mm_daemon.kernel.clock import StampedClock
+from mm_daemon.kernel.gate import Gate
+from mm_daemon.kernel.pump import Journal, Pump
+from mm_daemon.kernel.pump import Node as KernelNode
+from mm_daemon.shell.compute_pool import ComputeLink
+from mm_daemon.shell.ops_link import OpsLink
+from mm_daemon.shell.ws_session import WsSession, WsWire
+
+POLL_S = 0.002
+HEALTH_S = 0.25
+METRICS_S = 0.25
+GC_IDLE_S = 5.0
+GC_THRESHOLDS = (200_000, 50, 1_000)
+EXIT_CRASHED = 70
+
+
+class TraderNode(KernelNode, Protocol):
+    """What the trader needs of the node beyond stepping it."""
+
+    def view(self, name: str) -> bytes: ...
+
+    def metrics(self) -> Sequence[float]: ...
+
+    def trader_state(self) -> int: ...
+
+    def swept_generation(self) -> int: ...
+
+
+class VenueLanguage(Protocol):
+    """The impure edge of a protocol: secrets in and out, and the kind of a frame."""
+
+    def classify(self, payload: bytes) -> FrameKind: ...
+
+    def redact(self, payload: bytes) -> tuple[bytes, dict[str, str]]:
+        """The frame without secrets, and the secrets by name for the vault."""
+        ...
+
+    def fill(self, payload: bytes, secret: str, vault: dict[str, str]) -> bytes: ...
+
+    def emergency_frames(self) -> tuple[bytes, ...]:
+        """Wide cancels that need no decision state."""
+        ...
+
+
+class Inference(Protocol):
+    def run(self, ask: AskInference) -> InferenceAnswer: ...
+
+
+class TraderPlaces(msgspec.Struct, frozen=True):
+    """Where the trader finds its surroundings."""
+
+    session: Path
+    compute_socket: Path
+    trader_socket: Path
+    wake_socket: Path
+    ws_url: str
+
+
+class Trader:
+    """Hands of one pump. Construct inside the running loop, then `await run()`."""
+
+    def __init__(
+        self,
+        *,
+        places: TraderPlaces,
+        start: Start,
+        node: TraderNode,
+        language: VenueLanguage,
+        secret: str,
+        clock: StampedClock,
+        page: Page,
+        latch: LatchStore,
+        tape: Journal,
+        ledger: Journal,
+        inference: Inference | None,
+        metric_slots: Sequence[int],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._places = places
+        self._start = start
+        self._node = node
+        self._language = language
+        self._clock = clock
+        self._page = page
+        self._latch = latch
+        self._inference = inference
+        self._metric_slots = metric_slots
+        self._vault: dict[str, str] = {}
+        self._wires: dict[Conn, WsWire] = {}
+        self._gate = Gate(
+            page=page,
+            clock=clock,
+            classify=language.classify,
+            fill=lambda payload: language.fill(payload, secret, self._vault),
+            wires=self._wires,
+        )
+        self._pump = Pump(
+            node=node,
+            clock=clock,
+            tape=tape,
+            ledger=ledger,
+            gate=self._gate,
+            page=page,
+            hands=self,
+        )
+        self._sessions = {
+            conn: WsSession(
+                conn,
+                places.ws_url,
+                on_frame=self._on_frame,
+                on_change=self._on_connection,
+                jitter=random.Random(start.seed * 31 + conn),
+            )
+            for conn in Conn
+        }
+        self._compute = ComputeLink(places.compute_socket, self._pump.feed)
+        self._ops = OpsLink(
+            places.trader_socket, view=node.view, feed=self.feed, drain=self.begin_drain
+        )
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="latch")
+        self._flush_is_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
+        self._latch_word = -1
+        self._permit_mono_ns = -1
+        self._health_due_s = 0.0
+        self._frames = 0
+        self._drained: asyncio.Future[Drained] = self._loop.create_future()
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def run(self) -> Drained:
+        """Trades until drained. Returns whether the venue confirmed that nothing is left."""
+        self._page.words[TRADER_PID] = os.getpid()
+        self.feed(self._start)
+        self._poll()
+        self._health_due_s = self._loop.time() + HEALTH_S
+        self._loop.call_later(HEALTH_S, self._sample_health)
+        self._loop.call_later(METRICS_S, self._publish_metrics)
+        self._loop.call_later(GC_IDLE_S, self._collect_garbage)
+        wake_socket = open_wake_socket(self._places.wake_socket)
+        self._loop.add_reader(wake_socket, self._on_wake, wake_socket)
+        await self._ops.start()
+        tasks = [self._loop.create_task(session.run()) for session in self._sessions.values()]
+        tasks.append(self._loop.create_task(self._compute.run()))
+        try:
+            end = self._loop.create_task(self._until_drained())
+            done, _ = await asyncio.wait([end, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for finished in done:
+                finished.result()
+            return await self._drained
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._ops.close()
+            self._loop.remove_reader(wake_socket)
+            wake_socket.close()
+            self._disk.shutdown()
+
+    async def _until_drained(self) -> None:
+        await self._drained
+
+    def begin_drain(self, reason: str) -> None:
+        """Starts the graceful stop; `run` returns when it has ended."""
+        self._page.trader_state = TraderState.STOPPING
+        self.feed(Drain(reason=reason))
+
+    def feed(self, event: Input) -> None:
+        """Feeds one input and keeps the timer at the node's next deadline."""
+        self._pump.feed(event)
+        self._arm_timer()
+
+    # -- callbacks of the loop --------------------------------------------------------------------
+
+    def _on_frame(self, conn: Conn, payload: bytes) -> None:
+        redacted, secrets = self._language.redact(payload)
+        if secrets:
+            self._vault.update(secrets)
+        self._frames += 1
+        self._page.words[PROGRESS_MARKET_DATA] = self._frames
+        self._pump.feed(FrameIn(conn=conn, payload=redacted))
+        self._want_flush()
+
+    def _on_connection(self, conn: Conn, wire: WsWire | None, reason: str) -> None:
+        if wire is None and self._wires.pop(conn, None) is None:
+            self.log(self._clock.stamp(), _line("connect_failed", conn=conn.name, reason=reason))
+            return
+        if wire is not None:
+            self._wires[conn] = wire
+        self._pump.feed(ConnectionChanged(conn=conn, is_up=wire is not None, reason=reason))
+        self._want_flush()
+
+    def _want_flush(self) -> None:
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_is_due = False
+        self._observe()
+        self.feed(Flush())
+
+    def _poll(self) -> None:
+        self._page.words[PROGRESS_LOOP] += 1
+        if self._observe():
+            self._want_flush()
+        self._loop.call_later(POLL_S, self._poll)
+
+    def _on_wake(self, receiver: socket.socket) -> None:
+        drain(receiver)
+        if self._observe():
+            self._flush()
+
+    def _observe(self) -> bool:
+        """Brings latch and permit from the page into the node. True where one changed."""
+        changed = False
+        permit_mono_ns = self._page.words[PERMIT_DEADLINE_MONO_NS]
+        if permit_mono_ns != self._permit_mono_ns:
+            self._permit_mono_ns = permit_mono_ns
+            deadline = Ns(permit_mono_ns + self._clock.wall_offset_ns)
+            self._pump.feed(PermitChanged(deadline_ns=deadline))
+            changed = True
+        word = self._gate.observe()
+        if word != self._latch_word:
+            self._latch_word = word
+            self._pump.feed(
+                LatchChanged(
+                    generation=latch_generation(word),
+                    permission=latch_permission(word),
+                    tasks=latch_tasks(word),
+                )
+            )
+            changed = True
+        return changed
+
+    def _arm_timer(self) -> None:
+        deadline_ns = self._node.next_deadline_ns()
+        if deadline_ns is None or deadline_ns == self._timer_ns:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_ns = deadline_ns
+        delay_ns = deadline_ns - self._clock.wall_offset_ns - self._clock.mono_ns()
+        self._timer = self._loop.call_later(max(0.0, delay_ns / NS_PER_S), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_ns = 0
+        self.feed(TimerFired())
+        self._want_flush()
+
+    def _sample_health(self) -> None:
+        lag_s = max(0.0, self._loop.time() - self._health_due_s)
+        wall_drift_ns = time.time_ns() - (self._clock.mono_ns() + self._clock.wall_offset_ns)
+        journal_lag_ns = 0 if self._gate.journal_is_sound else 1 << 62
+        self.feed(
+            HealthSample(
+                loop_lag_ns=int(lag_s * NS_PER_S),
+                clock_offset_ns=wall_drift_ns // NS_PER_MS * NS_PER_MS,
+                journal_lag_ns=journal_lag_ns,
+            )
+        )
+        self._health_due_s = self._loop.time() + HEALTH_S
+        self._loop.call_later(HEALTH_S, self._sample_health)
+
+    def _publish_metrics(self) -> None:
+        slots = self._page.slots
+        for slot, value in zip(self._metric_slots, self._node.metrics(), strict=True):
+            slots[slot] = value
+        if not self._drained.done() and self._page.trader_state is not TraderState.STOPPING:
+            self._page.trader_state = TraderState(self._node.trader_state())
+        self._loop.call_later(METRICS_S, self._publish_metrics)
+
+    def _collect_garbage(self) -> None:
+        """Freezes what start-up made; from then on collections are rare and small."""
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
+
+    # -- hands of the pump ------------------------------------------------------------------------
+
+    def ask(self, ask: AskFit | AskFactors | AskInference) -> None:
+        if not isinstance(ask, AskInference):
+            self._compute.ask(ask)
+        elif self._inference is not None:
+            self._pump.feed(self._inference.run(ask))
+
+    def disconnect(self, wanted: Disconnect) -> None:
+        self._sessions[wanted.conn].disconnect(wanted.reason)
+
+    def latch(self, wanted: LatchWanted) -> None:
+        """A control's latch: the page at once, the disk from a thread, in the order asked."""
+        source = CONTROL_PREFIX + wanted.source
+        if wanted.clear:
+            self._disk.submit(self._latch.clear, source, Clearer.CONTROL)
+            return
+        mask = Mask(wanted.permission, wanted.tasks)
+        self._latch.raise_page(source, mask, wanted.reason, ts_ns=time.time_ns())
+        self._disk.submit(self._latch.persist)
+        self._want_flush()
+
+    def log(self, ts_ns: Ns, line: Log) -> None:
+        self._ops.log(ts_ns, line)
+
+    def drained(self, result: Drained) -> None:
+        if not self._drained.done():
+            self._drained.set_result(result)
+
+    def die(self, error: BaseException) -> None:
+        """The pump met a defect. Nothing here may prevent the next line from running."""
+        last_acts: tuple[Callable[[], object], ...] = (
+            lambda: self._latch.raise_page(
+                CRASH, Mask(PERMISSION_NONE, SWEEP), repr(error), ts_ns=time.time_ns()
+            ),
+            self._cancel_everything,
+            self._latch.persist,
+            lambda: _write_crash_report(self._places.session, error),
+        )
+        for act in last_acts:
+            try:
+                act()
+            except Exception:  # noqa: BLE001 - the process is ending; the next act must still run
+                traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(EXIT_CRASHED)
+
+    def _cancel_everything(self) -> None:
+        for conn in (Conn.KILL, Conn.TRADE):
+            if conn not in self._wires:
+                continue
+            for payload in self._language.emergency_frames():
+                frame = OutFrame(conn=conn, kind=FrameKind.SAFE, payload=payload, request_id=0)
+                self._gate.send(frame, self._clock.stamp())
+
+
+def _line(event: str, **fields: str | int | float | bool) -> Log:
+    return Log(level="warning", event=event, fields=fields)
+
+
+def _write_crash_report(session: Path, error: BaseException) -> None:
+    text = "".join(traceback.format_exception(error))
+    sys.stderr.write(text)
+    (session / "crash.txt").write_text(text)
