@@ -117,7 +117,7 @@ def allocate_segment(directory: Path, stem: str, index: int, segment_bytes: int)
         return path
     fresh = directory / f".{path.name}.{os.getpid()}.new"
     try:
-        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             os.posix_fallocate(fd, 0, segment_bytes)
             os.pwrite(fd, _header(index), 0)
@@ -131,7 +131,7 @@ def allocate_segment(directory: Path, stem: str, index: int, segment_bytes: int)
             " lower the tape's retention"
         ) from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             os.unlink(fresh)
     return path
 
