@@ -1,0 +1,49 @@
+# Two commands matter: `make run` and `make test`. Both start from nothing but Python >= 3.11 and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+export NUMBA_CACHE_DIR ?= $(abspath $(VENV))/numba-cache
+
+.PHONY: run test lint bench lock simulate clean
+
+run: $(VENV)/.run
+	$(BIN)/mm-daemon run
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.test
+	$(BIN)/python -m tests.bench
+
+# Two steps: what the lock names, by hash; then the package itself, with nothing resolved or downloaded.
+$(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.test: tests/requirements.lock $(VENV)/.run
+	$(PIP) install --require-hashes -r tests/requirements.lock
+	touch $@
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mm-daemon needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+# Resolves on 3.11 for every supported Python; needs `uv`. Writes no index URL.
+UV_COMPILE = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --quiet --group build
+lock:
+	$(UV_COMPILE) --output-file requirements.lock
+	$(UV_COMPILE) --extra test --constraint requirements.lock --output-file tests/requirements.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
