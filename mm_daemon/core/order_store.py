@@ -1,0 +1,219 @@
+"""Where working orders are kept: by venue id, by client id and by side, and as arrays.
+
+Holds no rule about what evidence means (that is `working_orders`); it keeps the arrays equal to the
+orders and requests they sum up, and forgets settled orders after a day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+
+from mm_daemon.core.catalog import Catalog, Ints
+from mm_daemon.core.order_state import (
+    BUY_INDEX,
+    QuoteRequest,
+    SideState,
+    WorkingOrder,
+)
+from mm_daemon.domain.units import NS_PER_S
+
+KEEP_SETTLED_NS = 86_400 * NS_PER_S
+"""A settled order is remembered this long, so that a late report still finds its owner."""
+SETTLED_MAX = 200_000
+
+
+class Unknowns(msgspec.Struct, frozen=True):
+    """What has no definite answer, for the control on unknown orders."""
+
+    count: int
+    lots: int
+    oldest_since_ns: int
+    """0 where there is none."""
+
+
+class OrderStore:
+    """Orders, quote requests, and their sums by instrument and side.
+
+    Arrays are by instrument id and changed in place. `live`: the quotes we believe rest. `asked`:
+    the terms of the newest unanswered quote request, else the live ones. `reach`: the most
+    aggressive price at which anything of ours may stand, 0 for none. `worst`: lots that may still
+    be added to our booked position. `inflight`: requests without an answer.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.by_order_id: dict[str, WorkingOrder] = {}
+        self.by_client_id: dict[str, WorkingOrder] = {}
+        self._sides: dict[int, SideState] = {}
+        self._settled: deque[tuple[int, WorkingOrder]] = deque()
+        self.resize(catalog)
+
+    def resize(self, catalog: Catalog) -> None:
+        """Makes room for new listings; what is known stays under its id."""
+        size = len(catalog)
+        self.live_bid_ticks, self.live_ask_ticks = _zeros(size), _zeros(size)
+        self.live_bid_lots, self.live_ask_lots = _zeros(size), _zeros(size)
+        self.asked_bid_ticks, self.asked_ask_ticks = _zeros(size), _zeros(size)
+        self.asked_bid_lots, self.asked_ask_lots = _zeros(size), _zeros(size)
+        self.reach_bid_ticks, self.reach_ask_ticks = _zeros(size), _zeros(size)
+        self.worst_buy_lots, self.worst_sell_lots = _zeros(size), _zeros(size)
+        self.inflight_bid, self.inflight_ask = _zeros(size), _zeros(size)
+        self._live_ticks = (self.live_bid_ticks, self.live_ask_ticks)
+        self._live_lots = (self.live_bid_lots, self.live_ask_lots)
+        self._asked_ticks = (self.asked_bid_ticks, self.asked_ask_ticks)
+        self._asked_lots = (self.asked_bid_lots, self.asked_ask_lots)
+        self._reach_ticks = (self.reach_bid_ticks, self.reach_ask_ticks)
+        self._worst = (self.worst_buy_lots, self.worst_sell_lots)
+        self._inflight = (self.inflight_bid, self.inflight_ask)
+        for state in self._sides.values():
+            self.refresh(state)
+
+    def side(self, instrument_id: int, side_index: int) -> SideState:
+        """The side's state, made on first use."""
+        key = 2 * instrument_id + side_index
+        state = self._sides.get(key)
+        if state is None:
+            state = SideState(instrument_id, side_index)
+            self._sides[key] = state
+        return state
+
+    def side_of(self, order: WorkingOrder) -> SideState:
+        return self.side(order.instrument_id, order.side_index)
+
+    def sides(self) -> Iterator[SideState]:
+        """All sides ever used, in order of first use."""
+        yield from self._sides.values()
+
+    def open_orders(self) -> Iterator[WorkingOrder]:
+        """Every order that may still trade or whose trades are incomplete."""
+        for state in self._sides.values():
+            yield from state.orders
+
+    def open_count(self) -> int:
+        """Orders, quotes and unanswered quote requests that may trade."""
+        return sum(
+            sum(1 for order in state.orders if order.exposure_lots)
+            + sum(1 for request in state.requests if request.lots)
+            for state in self._sides.values()
+        )
+
+    def unknowns(self) -> Unknowns:
+        """Everything whose outcome only evidence can still tell."""
+        count = lots = 0
+        oldest = 0
+        for state in self._sides.values():
+            for request in state.requests:
+                if request.is_unknown:
+                    count += 1
+                    lots += request.lots
+                    oldest = min(oldest or request.unknown_since_ns, request.unknown_since_ns)
+            for order in state.orders:
+                if order.is_unknown:
+                    count += 1
+                    lots += order.exposure_lots
+                    oldest = min(oldest or order.unknown_since_ns, order.unknown_since_ns)
+        return Unknowns(count, lots, oldest)
+
+    def insert(self, order: WorkingOrder) -> SideState:
+        """Puts a new order under its ids and side."""
+        if order.order_id:
+            self.by_order_id[order.order_id] = order
+        if order.client_id and order.client_id not in self.by_client_id:
+            self.by_client_id[order.client_id] = order
+        state = self.side_of(order)
+        state.orders.append(order)
+        return state
+
+    def settle_or_keep(self, state: SideState, order: WorkingOrder, now_ns: int) -> None:
+        """Takes an order off its side when nothing of it is outstanding, and back on when late
+        evidence makes it so."""
+        if not order.is_settled:
+            if order not in state.orders:
+                state.orders.append(order)
+            return
+        order.is_unknown = order.is_suspect = order.rests = False
+        if order in state.orders:
+            state.orders.remove(order)
+            self._settled.append((now_ns, order))
+        self._forget(now_ns)
+
+    def _forget(self, now_ns: int) -> None:
+        settled = self._settled
+        while settled and (settled[0][0] < now_ns - KEEP_SETTLED_NS or len(settled) > SETTLED_MAX):
+            _, order = settled.popleft()
+            if order.is_settled:
+                if self.by_order_id.get(order.order_id) is order:
+                    del self.by_order_id[order.order_id]
+                if self.by_client_id.get(order.client_id) is order:
+                    del self.by_client_id[order.client_id]
+
+    def raise_for_request(self, state: SideState, request: QuoteRequest) -> None:
+        """Adds one quote request to the sums of its side, without summing the rest anew."""
+        state.requests.append(request)
+        id_, index = state.instrument_id, state.side_index
+        ticks, lots = request.price_ticks, request.lots
+        self._asked_ticks[index][id_] = ticks
+        self._asked_lots[index][id_] = lots
+        self._inflight[index][id_] += 1
+        if lots > 0:
+            self._worst[index][id_] += lots
+            reach = self._reach_ticks[index]
+            reach[id_] = _more_aggressive(index, int(reach[id_]), ticks)
+
+    def refresh(self, state: SideState) -> None:
+        """Sums one side anew into the arrays."""
+        id_, index = state.instrument_id, state.side_index
+        if not 0 <= id_ < len(self.worst_buy_lots):
+            return
+        worst = inflight = live_ticks = live_lots = reach = 0
+        for order in state.orders:
+            exposure = order.exposure_lots
+            inflight += order.pending
+            if exposure:
+                worst += exposure
+                reach = _more_aggressive(index, reach, order.price_ticks)
+            if order.is_quote and order.rests:
+                lots = order.resting_lots
+                if lots:
+                    live_lots += lots
+                    live_ticks = _more_aggressive(index, live_ticks, order.price_ticks)
+        asked_ticks, asked_lots = live_ticks, live_lots
+        for request in state.requests:
+            asked_ticks, asked_lots = request.price_ticks, request.lots
+            if not request.is_unknown:
+                inflight += 1
+            if asked_lots:
+                worst += asked_lots
+                reach = _more_aggressive(index, reach, asked_ticks)
+        self._live_ticks[index][id_] = live_ticks
+        self._live_lots[index][id_] = live_lots
+        self._asked_ticks[index][id_] = asked_ticks
+        self._asked_lots[index][id_] = asked_lots
+        self._reach_ticks[index][id_] = reach
+        self._worst[index][id_] = worst
+        self._inflight[index][id_] = inflight
+
+    def store_digest(self, *more: object) -> bytes:
+        """16 bytes over all orders and requests and whatever else the owner adds."""
+        state = msgspec.msgpack.encode((list(self._sides.values()), more))
+        return hashlib.blake2b(state, digest_size=16).digest()
+
+
+def _zeros(size: int) -> Ints:
+    return np.zeros(size, dtype=np.int64)
+
+
+def _more_aggressive(side_index: int, known: int, ticks: int) -> int:
+    """The price that reaches further into the market; 0 stands for none (or for a market order,
+    whose reach no tick can state)."""
+    if known == 0:
+        return ticks
+    if ticks == 0:
+        return known
+    if side_index == BUY_INDEX:
+        return known if known > ticks else ticks
+    return known if known < ticks else ticks
