@@ -42,8 +42,10 @@ class SliceSource(enum.Enum):
 class SurfaceSlice(msgspec.Struct, frozen=True):
     """One expiry: its SVI slice, the forward and time of its fit, and how well it fitted.
 
-    quoted_low, quoted_high: ln(K/F) of the outermost quotes used. rms_vol_points: unweighted rms of
-    model minus mid vol over the quotes used, NaN-free, in vol points (0.01 of vol).
+    quoted_low, quoted_high: ln(K/F) of the outermost quotes used; `quotes` counts those. Over the
+    `core_quotes` with |delta| of 5 % or more: rms_vol_points is the unweighted rms of model minus
+    mid vol in vol points (0.01 of vol), inside_share how many model prices lie within bid and ask.
+    A carried slice keeps the figures of its fit.
     """
 
     expiry_ns: int
@@ -53,7 +55,9 @@ class SurfaceSlice(msgspec.Struct, frozen=True):
     quoted_low: float
     quoted_high: float
     quotes: int
+    core_quotes: int
     rms_vol_points: float
+    inside_share: float
     source: SliceSource = SliceSource.FITTED
 
 
