@@ -92,7 +92,8 @@ def test_planted_impurity_is_caught(planted: str) -> None:
 @pytest.mark.parametrize(
     "clean",
     [
-        "import numpy as np\nfrom numba import njit\n@njit(cache=True)\ndef f(x):\n    return np.exp(x)\n",
+        "import numpy as np\nfrom numba import njit\n"
+        "@njit(cache=True)\ndef f(x):\n    return np.exp(x)\n",
         "def f(xs: set[int]):\n    return sorted(xs)\n",
         "def f(xs: set[int], y):\n    return y in xs and len(xs)\n",
     ],
