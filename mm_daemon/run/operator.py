@@ -1,0 +1,161 @@
+"""The operator's side of the control API: over the daemon's unix socket, or over HTTP with a token.
+
+`kill` does not depend on anybody: where no ops process answers, it narrows the shared page and the
+durable latch itself and wakes the trader. Standard library and `ipc` only, so that it starts fast.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mm_daemon.domain.permission import OPERATOR, PRESETS
+from mm_daemon.ipc.latch import LatchError, LatchStore
+from mm_daemon.ipc.layout import Layout
+from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION, Page, PageError, page_is_owned
+from mm_daemon.ipc.wake import wake
+
+TIMEOUT_S = 5.0
+CONFIRM_TIMEOUT_S = 20.0
+POLL_S = 0.05
+TOKEN_VARIABLE = "MM_TOKEN"
+
+
+class OperatorError(Exception):
+    """The daemon refused, or nobody answered. The message is one line for a person."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the control API is: the unix socket of a local daemon, or a URL with a token."""
+
+    layout: Layout
+    url: str = ""
+
+    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The JSON answer. Raises OperatorError with the API's own words where it refuses."""
+        connection = self._connect()
+        headers = {"Content-Type": "application/json"}
+        token = os.environ.get(TOKEN_VARIABLE, "")
+        if self.url and token:
+            headers["Authorization"] = f"Bearer {token}"
+        try:
+            connection.request(
+                method, path, json.dumps(body) if body is not None else None, headers
+            )
+            response = connection.getresponse()
+            text = response.read().decode()
+        except OSError as error:
+            raise OperatorError(f"no daemon answers at {self.where}: {error}") from error
+        finally:
+            connection.close()
+        try:
+            answer = json.loads(text) if text else {}
+        except ValueError as error:
+            raise OperatorError(f"{self.where}{path}: not JSON: {text[:200]!r}") from error
+        if response.status >= 400:
+            refusal = answer.get("error", text)
+            raise OperatorError(f"{self.where}{path}: {response.status} {refusal}")
+        return answer
+
+    @property
+    def where(self) -> str:
+        return self.url or str(self.layout.ops_socket)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if not self.url:
+            return _UnixConnection(self.layout.ops_socket)
+        parts = urlsplit(self.url)
+        if parts.scheme == "https":
+            return http.client.HTTPSConnection(parts.netloc, timeout=TIMEOUT_S)
+        return http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT_S)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+@dataclass(frozen=True)
+class KillResult:
+    """What a kill came to. `is_confirmed`: the venue showed nothing left, twice."""
+
+    generation: int
+    level: str
+    route: str
+    """api, page (ops was dead) or file (no daemon ran)."""
+    state: str
+    is_confirmed: bool
+
+
+def kill(endpoint: Endpoint, *, level: str, reason: str, is_waiting: bool) -> KillResult:
+    """Latches, by the API where it answers, else by page and file; then waits for the venue's word.
+
+    Raises: OperatorError where not even the durable latch could be written.
+    """
+    if level not in PRESETS:
+        raise OperatorError(f"no kill level {level!r}; there are {', '.join(PRESETS)}")
+    try:
+        answer = endpoint.request("POST", "/v1/kill", {"level": level, "reason": reason})
+        generation, route = int(answer["generation"]), "api"
+    except OperatorError:
+        if endpoint.url:
+            raise
+        generation, route = _kill_without_ops(endpoint.layout, level, reason)
+    if route == "file":
+        return KillResult(generation, level, route, "no daemon runs; it will start latched", True)
+    if not is_waiting:
+        return KillResult(generation, level, route, "settling", False)
+    is_confirmed = _wait_swept(endpoint, generation)
+    state = "confirmed" if is_confirmed else "unconfirmed"
+    return KillResult(generation, level, route, state, is_confirmed)
+
+
+def _kill_without_ops(layout: Layout, level: str, reason: str) -> tuple[int, str]:
+    page = _live_page(layout)
+    store = LatchStore(layout.latch, page)
+    try:
+        generation = store.raise_latch(OPERATOR, PRESETS[level], reason, ts_ns=time.time_ns())
+    except LatchError as error:
+        raise OperatorError(str(error)) from error
+    if page is None:
+        return generation, "file"
+    wake(layout.wake)
+    return generation, "page"
+
+
+def _live_page(layout: Layout) -> Page | None:
+    if not page_is_owned(layout.page):
+        return None
+    try:
+        return Page.attach(layout.page)
+    except PageError:
+        return None
+
+
+def _wait_swept(endpoint: Endpoint, generation: int) -> bool:
+    deadline_s = time.monotonic() + CONFIRM_TIMEOUT_S
+    page = None if endpoint.url else _live_page(endpoint.layout)
+    while time.monotonic() < deadline_s:
+        if page is not None:
+            seen, swept = page.words[GENERATION_SEEN], page.words[SWEPT_GENERATION]
+        else:
+            status = endpoint.request("GET", "/v1/status")
+            seen, swept = status["generation_seen"], status["swept_generation"]
+        if seen >= generation and swept >= generation:
+            return True
+        time.sleep(POLL_S)
+    return False
