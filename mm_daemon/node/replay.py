@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import msgspec
 
@@ -20,13 +21,20 @@ from mm_daemon.domain.units import Ns
 from mm_daemon.node.node import Node
 
 
-class TapeRecord(msgspec.Struct, frozen=True, gc=False):
+class TapeRecord(Protocol):
     """One record as the tape's reader gives it."""
 
-    record_type: int
-    flags: int
-    ts_ns: int
-    payload: bytes
+    @property
+    def type(self) -> int: ...
+
+    @property
+    def flags(self) -> int: ...
+
+    @property
+    def ts_ns(self) -> int: ...
+
+    @property
+    def payload(self) -> bytes: ...
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -68,11 +76,11 @@ def replay(
     for index, record in enumerate(records):
         if on_progress is not None and index % 65_536 == 0:
             on_progress(index)
-        if is_input(record.record_type):
+        if is_input(record.type):
             if verify and expected:
                 difference = _differs(index, last_ns, None, expected[0])
                 break
-            event = decode_input(record.record_type, record.flags, record.payload)
+            event = decode_input(record.type, record.flags, record.payload)
             first_ns = first_ns or record.ts_ns
             last_ns = record.ts_ns
             inputs += 1
@@ -80,7 +88,7 @@ def replay(
             outputs += len(made)
             if verify:
                 expected.extend(encode_output(output) for output in made)
-        elif record.record_type == DIGEST:
+        elif record.type == DIGEST:
             digests += 1
             found = node.digest()
             if verify and found != record.payload:
@@ -89,7 +97,7 @@ def replay(
                 )
                 break
         elif verify:
-            taped = (record.record_type, record.flags, record.payload)
+            taped = (record.type, record.flags, record.payload)
             replayed = expected.popleft() if expected else None
             if replayed != taped:
                 difference = _differs(index, last_ns, taped, replayed)

@@ -25,7 +25,7 @@ from mm_daemon.ipc.wake import wake
 TIMEOUT_S = 5.0
 CONFIRM_TIMEOUT_S = 20.0
 POLL_S = 0.05
-TOKEN_VARIABLE = "MM_TOKEN"
+AUTH_VARIABLE = "MM_TOKEN"
 
 
 class OperatorError(Exception):
@@ -43,7 +43,7 @@ class Endpoint:
         """The JSON answer. Raises OperatorError with the API's own words where it refuses."""
         connection = self._connect()
         headers = {"Content-Type": "application/json"}
-        token = os.environ.get(TOKEN_VARIABLE, "")
+        token = os.environ.get(AUTH_VARIABLE, "")
         if self.url and token:
             headers["Authorization"] = f"Bearer {token}"
         try:
