@@ -57,7 +57,7 @@ class Gate:
         page: Page,
         clock: Clock,
         classify: Callable[[bytes], FrameKind],
-        fill: Callable[[bytes], bytes],
+        fill: Callable[[Conn, bytes], bytes],
         wires: Mapping[Conn, Wire],
     ) -> None:
         self._words = page.words
@@ -84,7 +84,7 @@ class Gate:
             return refusal
         payload = frame.payload
         if PLACEHOLDER in payload:
-            payload = self._fill(payload)
+            payload = self._fill(frame.conn, payload)
         self._wires[frame.conn].write(payload)
         self.sent_by_kind[frame.kind] += 1
         if frame.kind is not FrameKind.SAFE:

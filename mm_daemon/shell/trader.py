@@ -156,13 +156,13 @@ class Trader:
         self._latch = latch
         self._inference = inference
         self._metric_slots = metric_slots
-        self._vault: dict[str, str] = {}
+        self._vaults: dict[Conn, dict[str, str]] = {conn: {} for conn in Conn}
         self._wires: dict[Conn, WsWire] = {}
         self._gate = Gate(
             page=page,
             clock=clock,
             classify=language.classify,
-            fill=lambda payload: language.fill(payload, secret, self._vault),
+            fill=lambda conn, payload: language.fill(payload, secret, self._vaults[conn]),
             wires=self._wires,
         )
         self._pump = Pump(
@@ -247,7 +247,7 @@ class Trader:
     def _on_frame(self, conn: Conn, payload: bytes) -> None:
         redacted, secrets = self._language.redact(payload)
         if secrets:
-            self._vault.update(secrets)
+            self._vaults[conn].update(secrets)
         self._frames += 1
         self._page.words[PROGRESS_MARKET_DATA] = self._frames
         self._pump.feed(FrameIn(conn=conn, payload=redacted))
