@@ -1,0 +1,373 @@
+"""Positions and cash, exact, moved by fills alone and each fill once.
+
+A fill is known by (instrument family, trade id, order id): the venue numbers trades per currency.
+Booking a fill and remembering its key are one act. What cannot be booked (an instrument we do not
+know yet, a trade older than the keys we keep) is parked where it is seen and blocks readiness; it
+is never dropped and never marked as seen.
+
+A holding keeps the value it was opened at instead of a price, so profit is a difference of values,
+exact to 1e-18; a second basis restarts at each session settlement, as at the venue. Options move
+cash at once; futures earn a session result that settlement turns into cash. The venue's view of
+equity is `equity(currency, marks_e8)`: to be compared only with marks of the same stamp.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from enum import Enum
+
+import msgspec
+import numpy as np
+
+from mm_daemon.core.catalog import Catalog, Ints
+from mm_daemon.core.money import (
+    E10,
+    average_price_e8,
+    delivery_fee_e8,
+    div_half_even,
+    payoff_e18,
+    premium_e8,
+    trade_fee_e8,
+    value_e18,
+)
+from mm_daemon.domain.instruments import Instrument
+from mm_daemon.domain.orders import AccountEvidence, FillEvidence, PositionEvidence
+from mm_daemon.domain.units import NS_PER_DAY, CoinE8, Ns, Side
+
+KEYS_KEPT_NS = NS_PER_DAY
+FillKey = tuple[str, str, str]
+"""(settlement currency, trade id, order id)."""
+
+
+class Booking(Enum):
+    """What became of a fill."""
+
+    APPLIED = "applied"
+    DUPLICATE = "duplicate"
+    PARKED_INSTRUMENT = "parked_instrument"
+    PARKED_OLD = "parked_old"
+    """Older than the keys that are kept, so it cannot be told from a duplicate."""
+
+
+class Holding(msgspec.Struct):
+    """One position; the session fields restart at each session settlement."""
+
+    lots: int = 0
+    cost_e18: int = 0
+    realized_e18: int = 0
+    session_cost_e18: int = 0
+    session_realized_e18: int = 0
+    session_funding_e8: int = 0
+    funding_seen_e8: int = 0
+    """The venue's running total of funding when last seen."""
+    fees_e8: int = 0
+
+
+class Equity(msgspec.Struct, frozen=True):
+    """One currency at one set of marks, all in 1e-8 of it."""
+
+    balance_e8: CoinE8
+    options_value_e8: CoinE8
+    futures_session_e8: CoinE8
+
+    @property
+    def equity_e8(self) -> CoinE8:
+        return CoinE8(self.balance_e8 + self.options_value_e8 + self.futures_session_e8)
+
+
+class _Saved(msgspec.Struct):
+    holdings: list[tuple[str, Holding]]
+    cash_e8: dict[str, int]
+    opening_session_e8: dict[str, int]
+    keys: list[tuple[FillKey, int]]
+    newest_fill_ns: dict[str, int]
+    keys_from_ns: int
+
+
+class Portfolio:
+    """What we own and owe, by our own books."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.position_lots: Ints = np.zeros(0, dtype=np.int64)
+        self.cash_e8: dict[str, int] = {}
+        """Settled cash by currency: the venue's `balance`."""
+        self.opening_session_e8: dict[str, int] = {}
+        """Session result of futures that the venue stated when the books were opened."""
+        self.newest_fill_ns: dict[str, int] = {}
+        """Venue time of the newest booked fill, by settlement currency."""
+        self.parked: list[FillEvidence] = []
+        self.orphans: dict[str, Holding] = {}
+        """Restored holdings of instruments that the catalogue does not have."""
+        self.fee_mismatches = 0
+        self.duplicates = 0
+        self._holdings: list[Holding] = []
+        self._keys: dict[FillKey, int] = {}
+        self._keys_from_ns = 0
+        self.resize(catalog)
+
+    def resize(self, catalog: Catalog) -> None:
+        """Makes room for new listings. Parked fills are not retried here: see `retry_parked`."""
+        self._catalog = catalog
+        added = len(catalog) - len(self._holdings)
+        self._holdings.extend(Holding() for _ in range(added))
+        lots = np.zeros(len(catalog), dtype=np.int64)
+        lots[: len(self.position_lots)] = self.position_lots
+        self.position_lots = lots
+        for name in [name for name in self.orphans if name in catalog.id_of]:
+            self._install(catalog.id_of[name], self.orphans.pop(name))
+
+    def holding(self, instrument_id: int) -> Holding:
+        return self._holdings[instrument_id]
+
+    def average_price_e8(self, instrument_id: int) -> int:
+        held = self._holdings[instrument_id]
+        return average_price_e8(self._catalog.instruments[instrument_id], held.lots, held.cost_e18)
+
+    def book(self, fill: FillEvidence) -> Booking:
+        """Moves position, cash and fees by one trade, exactly once."""
+        if not 0 <= fill.instrument_id < len(self._holdings):
+            self._park(fill)
+            return Booking.PARKED_INSTRUMENT
+        instrument = self._catalog.instruments[fill.instrument_id]
+        key = (instrument.settle_currency, fill.trade_id, fill.order_id)
+        if key in self._keys:
+            self.duplicates += 1
+            return Booking.DUPLICATE
+        if fill.ts_venue_ns < self._keys_from_ns:
+            self._park(fill)
+            return Booking.PARKED_OLD
+        self._remember(key, fill.ts_venue_ns)
+        self._apply(instrument, fill)
+        return Booking.APPLIED
+
+    def mark_seen(self, fill: FillEvidence) -> None:
+        """Remembers a trade that is already part of an adopted position. Only while opening."""
+        instrument = self._catalog.instruments[fill.instrument_id]
+        key = (instrument.settle_currency, fill.trade_id, fill.order_id)
+        self._remember(key, fill.ts_venue_ns)
+
+    def retry_parked(self) -> list[FillEvidence]:
+        """Books what has become bookable; returns the fills applied."""
+        waiting, self.parked = self.parked, []
+        return [fill for fill in waiting if self.book(fill) is Booking.APPLIED]
+
+    def on_funding(self, evidence: PositionEvidence) -> None:
+        """Takes the venue's running total of funding of one perpetual; a total that starts anew
+        starts from zero."""
+        held = self._holdings[evidence.instrument_id]
+        total = evidence.realized_funding_e8
+        held.session_funding_e8 += total - held.funding_seen_e8
+        held.funding_seen_e8 = total
+
+    def settle_session(self, instrument_id: int, price_e8: int) -> CoinE8:
+        """Pays the session result of one future into cash and makes `price_e8` its new basis."""
+        instrument = self._catalog.instruments[instrument_id]
+        assert not instrument.is_option, instrument.name
+        held = self._holdings[instrument_id]
+        paid = CoinE8(div_half_even(self._session_e18(instrument, held, price_e8), E10))
+        self._pay(instrument.settle_currency, paid)
+        held.session_realized_e18 = 0
+        held.session_funding_e8 = 0
+        held.session_cost_e18 = value_e18(instrument, held.lots, price_e8) if held.lots else 0
+        return paid
+
+    def settle_opening(self, currency: str) -> None:
+        """Pays the session result that was stated at the opening: the venue has settled since."""
+        self._pay(currency, self.opening_session_e8.pop(currency, 0))
+
+    def deliver(self, instrument_id: int, delivery_price_e8: int) -> CoinE8:
+        """Ends a position at expiry: payoff or session result, less the delivery fee, into
+        cash."""
+        instrument = self._catalog.instruments[instrument_id]
+        held = self._holdings[instrument_id]
+        if held.lots == 0 and held.session_realized_e18 == 0:
+            return CoinE8(0)
+        if instrument.is_option:
+            result_e18 = payoff_e18(instrument, held.lots, delivery_price_e8)
+            held.realized_e18 += result_e18 - held.cost_e18
+        else:
+            result_e18 = self._session_e18(instrument, held, delivery_price_e8)
+            value = value_e18(instrument, held.lots, delivery_price_e8) if held.lots else 0
+            held.realized_e18 += value - held.cost_e18
+        fee = delivery_fee_e8(instrument, held.lots, delivery_price_e8) if held.lots else 0
+        paid = CoinE8(div_half_even(result_e18, E10) - fee)
+        self._pay(instrument.settle_currency, paid)
+        held.fees_e8 += fee
+        held.lots = held.cost_e18 = held.session_cost_e18 = 0
+        held.session_realized_e18 = held.session_funding_e8 = 0
+        self.position_lots[instrument_id] = 0
+        return paid
+
+    def equity(self, currency: str, marks_e8: Sequence[int] | Ints) -> Equity:
+        """The venue's version of equity at these marks (by instrument id, 1e-8).
+
+        Sums are exact and rounded once per class, as the venue's.
+        """
+        options_e18 = futures_e18 = 0
+        for instrument, held in zip(self._catalog.instruments, self._holdings, strict=True):
+            if instrument.settle_currency != currency:
+                continue
+            if instrument.is_option:
+                if held.lots:
+                    mark = int(marks_e8[instrument.id])
+                    options_e18 += value_e18(instrument, held.lots, mark)
+            elif held.lots or held.session_realized_e18 or held.session_funding_e8:
+                mark = int(marks_e8[instrument.id])
+                futures_e18 += self._session_e18(instrument, held, mark)
+        opening = self.opening_session_e8.get(currency, 0)
+        return Equity(
+            balance_e8=CoinE8(self.cash_e8.get(currency, 0)),
+            options_value_e8=CoinE8(div_half_even(options_e18, E10)),
+            futures_session_e8=CoinE8(div_half_even(futures_e18, E10) + opening),
+        )
+
+    def open_books(
+        self,
+        accounts: Sequence[AccountEvidence],
+        positions: Sequence[PositionEvidence],
+    ) -> None:
+        """Takes positions and cash as the venue states them, where we have no books of our own.
+
+        The session result so far has no fills behind it: it is kept as one opening amount, and
+        futures go on from the mark at which the venue stated it.
+        """
+        assert not self.cash_e8, "the books are open"
+        for account in accounts:
+            self.cash_e8[account.currency] = account.balance_e8
+            session = account.equity_e8 - account.balance_e8 - account.options_value_e8
+            if session:
+                self.opening_session_e8[account.currency] = session
+        for position in positions:
+            instrument = self._catalog.instruments[position.instrument_id]
+            cost = value_e18(instrument, position.lots, position.average_price_e8)
+            basis = value_e18(instrument, position.lots, position.mark_price_e8)
+            held = Holding(
+                lots=position.lots,
+                cost_e18=cost,
+                session_cost_e18=0 if instrument.is_option else basis,
+                funding_seen_e8=position.realized_funding_e8,
+            )
+            self._install(position.instrument_id, held)
+
+    def adjust_cash(self, currency: str, amount_e8: CoinE8) -> None:
+        """Books cash that no fill explains (a deposit, or a flagged correction of a break)."""
+        self._pay(currency, amount_e8)
+
+    def adjust_position(self, instrument_id: int, lots: int, price_e8: int) -> None:
+        """Books lots that no fill explains, valued at `price_e8`: the last, flagged resort of a
+        reconcile. A second adjustment of the same size the other way reverses it."""
+        instrument = self._catalog.instruments[instrument_id]
+        held = self._holdings[instrument_id]
+        self._trade(instrument, held, lots, price_e8)
+        self._pay(instrument.settle_currency, -premium_e8(instrument, lots, price_e8))
+        self.position_lots[instrument_id] = held.lots
+
+    def checkpoint(self) -> bytes:
+        """Everything a restart needs, by instrument name: ids do not survive a session."""
+        names = [instrument.name for instrument in self._catalog.instruments]
+        empty = Holding()
+        holdings = [
+            (name, held) for name, held in zip(names, self._holdings, strict=True) if held != empty
+        ]
+        return msgspec.msgpack.encode(
+            _Saved(
+                holdings=[*holdings, *self.orphans.items()],
+                cash_e8=self.cash_e8,
+                opening_session_e8=self.opening_session_e8,
+                keys=list(self._keys.items()),
+                newest_fill_ns=self.newest_fill_ns,
+                keys_from_ns=self._keys_from_ns,
+            )
+        )
+
+    def restore(self, saved: bytes) -> None:
+        """Takes up a checkpoint, before any fill of this session."""
+        assert not self._keys, "restore comes before the first fill"
+        state = msgspec.msgpack.decode(saved, type=_Saved)
+        self.cash_e8 = state.cash_e8
+        self.opening_session_e8 = state.opening_session_e8
+        self._keys = dict(state.keys)
+        self.newest_fill_ns = state.newest_fill_ns
+        self._keys_from_ns = state.keys_from_ns
+        for name, held in state.holdings:
+            if name in self._catalog.id_of:
+                self._install(self._catalog.id_of[name], held)
+            else:
+                self.orphans[name] = held
+
+    def forget_keys(self, now_venue_ns: Ns) -> None:
+        """Drops the keys of trades older than a day; an older trade is parked from then on."""
+        horizon = now_venue_ns - KEYS_KEPT_NS
+        if horizon > self._keys_from_ns:
+            self._keys_from_ns = horizon
+            self._keys = {key: ts for key, ts in self._keys.items() if ts >= horizon}
+
+    def digest(self) -> bytes:
+        parked = msgspec.msgpack.encode(self.parked)
+        return hashlib.blake2b(self.checkpoint() + parked, digest_size=16).digest()
+
+    def _apply(self, instrument: Instrument, fill: FillEvidence) -> None:
+        held = self._holdings[instrument.id]
+        signed = fill.lots if fill.side is Side.BUY else -fill.lots
+        self._trade(instrument, held, signed, fill.price_e8)
+        self._pay(instrument.settle_currency, -premium_e8(instrument, signed, fill.price_e8))
+        self._pay(fill.fee_currency, -fill.fee_e8)
+        held.fees_e8 += fill.fee_e8
+        self.position_lots[instrument.id] = held.lots
+        expected = trade_fee_e8(
+            instrument,
+            lots=fill.lots,
+            price_e8=fill.price_e8,
+            index_price_e8=fill.index_price_e8,
+            is_maker=fill.is_maker,
+        )
+        if expected != fill.fee_e8:
+            self.fee_mismatches += 1
+
+    @staticmethod
+    def _trade(instrument: Instrument, held: Holding, lots: int, price_e8: int) -> None:
+        """Closes what opposes the position at its cost, then opens the rest at the price."""
+        closing = 0
+        if held.lots and (held.lots > 0) != (lots > 0):
+            closing = min(abs(held.lots), abs(lots)) * (1 if lots > 0 else -1)
+            proceeds = -value_e18(instrument, closing, price_e8)
+            cost = div_half_even(held.cost_e18 * abs(closing), abs(held.lots))
+            session = div_half_even(held.session_cost_e18 * abs(closing), abs(held.lots))
+            held.lots += closing
+            held.cost_e18 -= cost
+            held.realized_e18 += proceeds - cost
+            if not instrument.is_option:
+                held.session_cost_e18 -= session
+                held.session_realized_e18 += proceeds - session
+        opening = lots - closing
+        if opening:
+            opened = value_e18(instrument, opening, price_e8)
+            held.lots += opening
+            held.cost_e18 += opened
+            if not instrument.is_option:
+                held.session_cost_e18 += opened
+
+    @staticmethod
+    def _session_e18(instrument: Instrument, held: Holding, price_e8: int) -> int:
+        """Realised, unrealised and funding since the last session settlement."""
+        unrealized = 0
+        if held.lots:
+            unrealized = value_e18(instrument, held.lots, price_e8) - held.session_cost_e18
+        return held.session_realized_e18 + unrealized + held.session_funding_e8 * E10
+
+    def _install(self, instrument_id: int, held: Holding) -> None:
+        self._holdings[instrument_id] = held
+        self.position_lots[instrument_id] = held.lots
+
+    def _pay(self, currency: str, amount_e8: int) -> None:
+        self.cash_e8[currency] = self.cash_e8.get(currency, 0) + amount_e8
+
+    def _remember(self, key: FillKey, ts_venue_ns: int) -> None:
+        self._keys[key] = ts_venue_ns
+        if ts_venue_ns > self.newest_fill_ns.get(key[0], 0):
+            self.newest_fill_ns[key[0]] = ts_venue_ns
+
+    def _park(self, fill: FillEvidence) -> None:
+        if fill not in self.parked:
+            self.parked.append(fill)
