@@ -1,0 +1,264 @@
+"""The command line: every name a person types, its exit codes, and nothing that works.
+
+Exit codes: 0 done, 1 the check or comparison failed, 2 usage or configuration, 3 stopped without
+confirmation from the venue. Imports are inside the commands, because `kill` must start fast.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from mm_daemon.domain.errors import ConfigError, MmError
+
+if TYPE_CHECKING:
+    from mm_daemon.run.operator import Endpoint
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNCONFIRMED = 3
+
+app = typer.Typer(
+    name="mm-daemon",
+    help="A market-making daemon for crypto options.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+UrlOption = Annotated[str, typer.Option("--url", help="Control API instead of the unix socket.")]
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    sys.stderr.write(f"mm-daemon: {message}\n")
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Configuration errors are exit 2 with one line; the operator's are exit 1."""
+    from mm_daemon.ipc.segments import JournalError
+    from mm_daemon.run.operator import OperatorError
+
+    try:
+        yield
+    except ConfigError as error:
+        _fail(str(error), EXIT_USAGE)
+    except (MmError, OperatorError, JournalError, OSError, ValueError) as error:
+        _fail(str(error), EXIT_FAILED)
+
+
+def _show(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(value, default=str) + "\n")
+    else:
+        sys.stdout.write(render(value) + "\n")
+
+
+def _endpoint(config: Path | None, url: str) -> Endpoint:
+    from mm_daemon import app as root
+    from mm_daemon.run.operator import Endpoint
+
+    return Endpoint(layout=root.layout_of(root.load_config(config)), url=url)
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    for_seconds: Annotated[float, typer.Option("--for", help="Stop after SECONDS.")] = 0.0,
+) -> None:
+    """Guard, trader, ops and compute; without a config, the embedded venue too."""
+    from mm_daemon import app as root
+
+    with _one_line_errors():
+        root.run(config, for_seconds)
+
+
+@app.command()
+def venue(
+    listen: Annotated[str, typer.Option(help="HOST:PORT.")] = "127.0.0.1:8712",
+    seed: Annotated[int, typer.Option(help="Seed of the world.")] = 1,
+    scenario: Annotated[str, typer.Option(help="Name of a shipped scenario or a file.")] = "calm",
+    speed: Annotated[float, typer.Option(help="Pace of the world; the clock stays real.")] = 1.0,
+    tier: Annotated[str, typer.Option(help="Rate-limit tier of the maker.")] = "top",
+) -> None:
+    """The simulated exchange alone: Deribit's protocol over websocket and REST."""
+    from mm_daemon import app as root
+
+    with _one_line_errors():
+        root.serve_venue(listen, seed=seed, scenario=scenario, speed=speed, tier=tier)
+
+
+@app.command()
+def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Validates config, models, connectivity and venue settings; changes nothing."""
+    from mm_daemon import app as root
+
+    with _one_line_errors():
+        report = root.check(config)
+    _show(report, as_json, _render_check)
+    if not report["ok"]:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def status(
+    config: ConfigOption = None,
+    url: UrlOption = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat each second.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """What the daemon is doing."""
+    import time
+
+    with _one_line_errors():
+        endpoint = _endpoint(config, url)
+        while True:
+            _show(endpoint.request("GET", "/v1/status"), as_json, _render_status)
+            if not watch:
+                return
+            time.sleep(1.0)
+
+
+@app.command()
+def kill(
+    level: Annotated[str, typer.Option(help="Kill level.")] = "cancel_all",
+    reason: Annotated[str, typer.Option(help="Kept in the audit log.")] = "",
+    config: ConfigOption = None,
+    url: UrlOption = "",
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once latched.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Stops the trading, also when ops is dead; waits until the venue shows nothing left."""
+    from mm_daemon.run import operator
+
+    with _one_line_errors():
+        result = operator.kill(
+            _endpoint(config, url), level=level, reason=reason, is_waiting=not no_wait
+        )
+    _show(result.__dict__, as_json, _render_kill)
+    if not result.is_confirmed and not no_wait:
+        raise typer.Exit(EXIT_UNCONFIRMED)
+
+
+@app.command()
+def reset(
+    reason: Annotated[str, typer.Option(help="Why it is safe again (10 or more characters).")] = "",
+    generation: Annotated[int, typer.Option(help="Latch generation you have seen.")] = -1,
+    init: Annotated[bool, typer.Option("--init", help="Create the latch file.")] = False,
+    config: ConfigOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Lifts the operator's latch, after the venue was found clean."""
+    from mm_daemon import app as root
+
+    with _one_line_errors():
+        if init:
+            answer: Any = root.init_latch(config)
+        else:
+            endpoint = _endpoint(config, url)
+            if generation < 0:
+                generation = int(endpoint.request("GET", "/v1/status")["generation"])
+            answer = endpoint.request(
+                "POST", "/v1/reset", {"generation": generation, "reason": reason}
+            )
+    _show(answer, as_json, lambda a: f"reset: generation {a['generation']}, {a['state']}")
+
+
+@app.command()
+def replay(
+    session: Annotated[Path, typer.Argument(help="Session directory.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Exit 1 at a differing byte.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Re-decides a recorded session."""
+    from mm_daemon import app as root
+
+    with _one_line_errors():
+        report = root.replay(session, verify=verify)
+    _show(report, as_json, _render_replay)
+    if report["difference"] is not None:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def explain(
+    session: Annotated[Path, typer.Argument(help="Session directory.")],
+    what: Annotated[str, typer.Argument(metavar="ID", help="Order, quote or trade id.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Why this quote, order or fill: inputs, features, model outputs, skew terms, checks."""
+    from mm_daemon import app as root
+
+    with _one_line_errors():
+        answer = root.explain(session, what)
+    _show(answer, as_json, lambda a: json.dumps(a, indent=2, default=str))
+
+
+@app.command()
+def surface(
+    file: Annotated[Path, typer.Argument(help="Chain snapshot (CSV, plain or gzip).")],
+    as_json: JsonOption = False,
+) -> None:
+    """Fits every underlying of a chain snapshot and prints how good the fit is."""
+    from mm_daemon.research import surface_report
+
+    with _one_line_errors():
+        report = surface_report.surface_report(file)
+    _show(report, as_json, surface_report.render)
+
+
+@app.command(name="_process", hidden=True)
+def process(role: str, resolved: Path) -> None:
+    """A child of the guard: trader, ops, compute or venue."""
+    from mm_daemon import app as root
+
+    with _one_line_errors():
+        raise typer.Exit(root.process(role, resolved))
+
+
+def _render_check(report: Any) -> str:
+    lines = [f"{'ok  ' if item['ok'] else 'FAIL'} {item['what']}" for item in report["items"]]
+    return "\n".join(lines)
+
+
+def _render_status(answer: Any) -> str:
+    width = max(len(key) for key in answer)
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in answer.items())
+
+
+def _render_kill(result: Any) -> str:
+    return (
+        f"killed: level {result['level']}, generation {result['generation']}"
+        f" (by {result['route']}): {result['state']}"
+    )
+
+
+def _render_replay(report: Any) -> str:
+    verdict = "not compared"
+    if report["difference"] is not None:
+        found = report["difference"]
+        verdict = (
+            f"DIFFERS at record {found['record_index']}\n"
+            f"  tape:   {found['expected']}\n  replay: {found['found']}"
+        )
+    elif report["verified"]:
+        verdict = "0 differing bytes"
+    notes = [f"note: machine differs: {what}" for what in report["machine_mismatches"]]
+    if report["torn_tail"]:
+        notes.append(f"note: {report['torn_tail']}")
+    summary = (
+        f"{report['session']}: {report['inputs']} inputs, {report['outputs']} outputs,"
+        f" {report['session_s']:.1f} s in {report['replay_s']:.2f} s"
+        f" ({report['speed']:.1f} x real time): {verdict}"
+    )
+    return "\n".join([summary, *notes])
