@@ -33,9 +33,8 @@ from mm_daemon.ipc.page import (
 )
 from mm_daemon.kernel.clock import Clock
 
-PLACEHOLDER = b"{{"
-"""Marks a secret to be filled at the last moment; the protocol's encoder never writes it
-elsewhere."""
+PLACEHOLDER = b'"{'
+"""Opens a string that stands for a secret, filled at the last moment; nothing else starts so."""
 
 
 class Wire(Protocol):
