@@ -60,6 +60,16 @@ class SurfaceSlice(msgspec.Struct, frozen=True):
     inside_share: float
     source: SliceSource = SliceSource.FITTED
 
+    def atm_vol(self) -> float:
+        """At-the-money vol at the fit."""
+        w, _, _ = w_and_derivatives(0.0, *self.svi.row())
+        return math.sqrt(w / self.tte_years)
+
+    def atm_skew(self) -> float:
+        """Slope d(vol)/dk at the money at the fit."""
+        w, slope, _ = w_and_derivatives(0.0, *self.svi.row())
+        return 0.5 * slope / math.sqrt(w * self.tte_years)
+
 
 class Surface(msgspec.Struct, frozen=True):
     """All slices of one underlying, ordered by expiry, as fitted at `fitted_ns`."""
@@ -178,6 +188,32 @@ def chain_vols(
     return out
 
 
+def chain_skews(
+    aligned: AlignedSurface,
+    *,
+    forward: FloatArray,
+    tte_years: FloatArray,
+    ssr: FloatArray,
+    expiry_index: IntArray,
+    strike: FloatArray,
+) -> FloatArray:
+    """Slope d(vol)/dk of the smile at each option's own moneyness, without bumps."""
+    out = np.empty(strike.size)
+    _chain_skews_into(
+        aligned.params,
+        aligned.rows,
+        aligned.weights,
+        aligned.forward_fit,
+        forward,
+        tte_years,
+        ssr,
+        expiry_index,
+        strike,
+        out,
+    )
+    return out
+
+
 def at_the_money(
     aligned: AlignedSurface, *, forward: FloatArray, tte_years: FloatArray, ssr: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
@@ -288,3 +324,30 @@ def _at_the_money_into(
             factor = slide_factor(ssr[e], w, slope, forward[e], forward_fit[e])
             vol[e] = factor * math.sqrt(w / tte_years[e])
             skew[e] = factor * 0.5 * slope / math.sqrt(w * tte_years[e])
+
+
+@kernel
+def _chain_skews_into(
+    params: FloatArray,
+    rows: IntArray,
+    weights: FloatArray,
+    forward_fit: FloatArray,
+    forward: FloatArray,
+    tte_years: FloatArray,
+    ssr: FloatArray,
+    expiry_index: IntArray,
+    strike: FloatArray,
+    out: FloatArray,
+) -> None:
+    for i in range(strike.size):
+        e = expiry_index[i]
+        near, far = rows[e, 0], rows[e, 1]
+        atm, atm_slope = blend_one(0.0, params, near, far, weights[e, 0], weights[e, 1])
+        out[i] = math.nan
+        if not (atm > 0.0 and forward[e] > 0.0 and tte_years[e] > 0.0 and strike[i] > 0.0):
+            continue
+        k = math.log(strike[i] / forward[e])
+        w, slope = blend_one(k, params, near, far, weights[e, 0], weights[e, 1])
+        if w > 0.0 and not math.isnan(ssr[e]):
+            factor = slide_factor(ssr[e], atm, atm_slope, forward[e], forward_fit[e])
+            out[i] = factor * 0.5 * slope / math.sqrt(w * tte_years[e])

@@ -47,7 +47,7 @@ class FitProblem(msgspec.Struct, frozen=True):
     def residual_count(self) -> int:
         """Length of the residual vector."""
         n, nodes = self.node_z.shape
-        return self.quote_z.size + n * (nodes + 2 + N_PARAMETERS) + self.pair_k.size
+        return int(self.quote_z.size + n * (nodes + 2 + N_PARAMETERS) + self.pair_k.size)
 
 
 def to_slice(unknowns: FloatArray, theta: float) -> SviSlice:

@@ -5,7 +5,8 @@ forward, because the rows of one expiry are not one instant. The fit is the one 
 
 Measures, per underlying. Core: out of the money, bid > 0, ask > bid, 5 % <= |delta| <= 50 %, at
 least a day to expiry, at most 10 vol points wide. Short: the same between six hours and a day, of
-any width. Wings: |delta| below 5 %, a day or more. Delta is Black's at the mid vol.
+any width. Wings: |delta| below 5 %, a day or more. Delta is Black's at the venue's mark vol where
+the file has one, since the mid of a junk quote says nothing about its delta; else at the mid vol.
 rms is unweighted, model minus mid vol, in vol points; inside is the share of model prices within
 bid and ask in coin. The hold-out rms is over core quotes that the fit did not see.
 """
@@ -34,7 +35,6 @@ from mm_daemon.pricing.surface_fit import (
     slice_vols,
 )
 from mm_daemon.pricing.surface_quotes import CORE_DELTA_MIN, ExpiryQuotes, SliceQuotes
-from mm_daemon.pricing.svi import SviSlice
 
 CORE_DELTA_MAX = 0.5
 CORE_WIDTH_MAX = 0.10
@@ -59,11 +59,15 @@ class ChainFileError(ValueError):
 
 
 class Chain(msgspec.Struct, frozen=True):
-    """One underlying of a snapshot, grouped by expiry."""
+    """One underlying of a snapshot, grouped by expiry.
+
+    mark_vol: the venue's vol per option, aligned with `expiries`; NaN where the file has none.
+    """
 
     underlying: str
     now_ns: int
     expiries: tuple[ExpiryQuotes, ...]
+    mark_vol: tuple[tuple[float, ...], ...]
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -99,7 +103,7 @@ def judge(chain: Chain) -> Judged:
     started = time.perf_counter()
     outcome = fit_surface(request)
     seconds = time.perf_counter() - started
-    return Judged(outcome, seconds, _measure(request, outcome))
+    return Judged(outcome, seconds, _measure(request, outcome, chain))
 
 
 def read_chains(path: Path) -> tuple[Chain, ...]:
@@ -115,7 +119,8 @@ def render_text(report: dict[str, dict[str, Any]]) -> str:
     for underlying, figures in report.items():
         lines.append(
             f"{underlying}: {figures['options']} core options,"
-            f" rms {_show(figures, 'rms_vol_points')} vol points ({_show(figures, 'holdout_rms_vol_points')} held out),"
+            f" rms {_show(figures, 'rms_vol_points')} vol points"
+            f" ({_show(figures, 'holdout_rms_vol_points')} held out),"
             f" inside {_show(figures, 'inside_bid_ask')},"
             f" violations {figures['violations']}, {figures['seconds']:.2f} s"
         )
@@ -163,7 +168,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _chain(underlying: str, rows: list[dict[str, str]], path: Path) -> Chain:
-    by_expiry: dict[int, list[tuple[float, float, bool, float, float]]] = {}
+    by_expiry: dict[int, list[tuple[float, float, bool, float, float, float]]] = {}
     now_ns = 0
     for number, row in enumerate(rows, start=2):
         if row["currency"] != underlying:
@@ -177,16 +182,19 @@ def _chain(underlying: str, rows: list[dict[str, str]], path: Path) -> Chain:
                 row["option_type"] == "call",
                 float(row["bid_price"] or 0.0) * forward,
                 float(row["ask_price"] or 0.0) * forward,
+                float(row.get("implied_volatility") or math.nan),
             )
             expiry_ns = _moment_ns(row["expiry_datetime"])
         except (TypeError, ValueError) as error:
             raise ChainFileError(f"{path}, line {number}: {error}; expected an option") from error
         by_expiry.setdefault(expiry_ns, []).append(quote)
-    expiries = tuple(
-        ExpiryQuotes(expiry_ns, *zip(*quotes, strict=True))
-        for expiry_ns, quotes in sorted(by_expiry.items())
+    columns = {ns: tuple(zip(*quotes, strict=True)) for ns, quotes in sorted(by_expiry.items())}
+    return Chain(
+        underlying,
+        now_ns,
+        tuple(ExpiryQuotes(ns, *column[:5]) for ns, column in columns.items()),
+        tuple(column[5] for column in columns.values()),
     )
-    return Chain(underlying, now_ns, expiries)
 
 
 def _moment_ns(text: str) -> int:
@@ -197,18 +205,23 @@ def _moment_ns(text: str) -> int:
     return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1) * 1000
 
 
-def _measure(request: FitRequest, outcome: FitOutcome) -> Sample:
+def _measure(request: FitRequest, outcome: FitOutcome, chain: Chain) -> Sample:
     """Errors and inside flags of every quote, sorted into core, short and wings."""
-    chains = {item.expiry_ns: item for item in request.expiries}
+    by_expiry = {
+        item.expiry_ns: (item, np.array(marks))
+        for item, marks in zip(chain.expiries, chain.mark_vol, strict=True)
+    }
     held_out = hold_out_errors(request)
     parts: list[tuple[FloatArray | BoolArray, ...]] = []
     for (expiry_ns, quotes), slice_, unseen in zip(
         fitted_quotes(request), outcome.surface.slices, held_out, strict=True
     ):
+        listed, marks = by_expiry[expiry_ns]
         vols = slice_vols(quotes.k, slice_)
         error = 100.0 * (vols - quotes.mid_vol)
-        inside, near = _inside(vols, quotes, chains[expiry_ns], slice_)
-        core, short, wing = _classes(quotes, slice_.tte_years)
+        inside, near = _inside(vols, quotes, listed, slice_)
+        ratio = (np.array(listed.strike) / np.array(listed.forward))[quotes.source]
+        core, short, wing = _classes(quotes, ratio, marks[quotes.source], slice_.tte_years)
         parts.append(
             (error[core], inside[core], error[short], inside[short], near[wing], unseen[core])
         )
@@ -218,9 +231,12 @@ def _measure(request: FitRequest, outcome: FitOutcome) -> Sample:
     return Sample(core_error, core_inside, short_error, short_inside, wing_inside, 100.0 * unseen)
 
 
-def _classes(quotes: SliceQuotes, tte_years: float) -> tuple[BoolArray, BoolArray, BoolArray]:
-    """Core, short and wing masks of a slice's quotes."""
-    size = np.abs(quotes.delta)
+def _classes(
+    quotes: SliceQuotes, ratio: FloatArray, marks: FloatArray, tte_years: float
+) -> tuple[BoolArray, BoolArray, BoolArray]:
+    """Core, short and wing masks of a slice's quotes; ratio is strike over forward."""
+    vols = np.where(marks > 0.0, marks, quotes.mid_vol)
+    size = np.abs(black76.greeks(1.0, ratio, tte_years, vols, ratio >= 1.0).delta)
     middle = (size >= CORE_DELTA_MIN) & (size <= CORE_DELTA_MAX)
     never = np.zeros(size.shape, dtype=np.bool_)
     if tte_years < DAY_YEARS:
@@ -229,22 +245,22 @@ def _classes(quotes: SliceQuotes, tte_years: float) -> tuple[BoolArray, BoolArra
 
 
 def _inside(
-    vols: FloatArray, quotes: SliceQuotes, chain: ExpiryQuotes, slice_: SurfaceSlice
+    vols: FloatArray, quotes: SliceQuotes, listed: ExpiryQuotes, slice_: SurfaceSlice
 ) -> tuple[BoolArray, BoolArray]:
     """Model price in coin within bid and ask, exactly and widened by half a tick."""
-    forward = np.array(chain.forward)[quotes.source]
+    forward = np.array(listed.forward)[quotes.source]
     model = (
         black76.price(
             forward,
-            np.array(chain.strike)[quotes.source],
+            np.array(listed.strike)[quotes.source],
             slice_.tte_years,
             vols,
-            np.array(chain.is_call)[quotes.source],
+            np.array(listed.is_call)[quotes.source],
         )
         / forward
     )
-    bid = np.array(chain.bid_usd)[quotes.source] / forward
-    ask = np.array(chain.ask_usd)[quotes.source] / forward
+    bid = np.array(listed.bid_usd)[quotes.source] / forward
+    ask = np.array(listed.ask_usd)[quotes.source] / forward
     half = 0.5 * np.where(model >= TICK_STEP_ABOVE_COIN, TICK_ABOVE_COIN, TICK_BELOW_COIN)
     return (model >= bid) & (model <= ask), (model >= bid - half) & (model <= ask + half)
 
@@ -267,26 +283,17 @@ def _summary(judged: Judged) -> dict[str, Any]:
 
 
 def _expiry(item: SurfaceSlice) -> dict[str, Any]:
-    vol, skew = _atm(item.svi, item.tte_years)
     return {
         "expiry": _date(item.expiry_ns),
         "days": item.tte_years * 365.0,
         "forward": item.forward,
-        "atm_vol": vol,
-        "skew": skew,
+        "atm_vol": item.atm_vol(),
+        "skew": item.atm_skew(),
         "quotes": item.quotes,
         "rms_vol_points": item.rms_vol_points,
         "inside_bid_ask": item.inside_share,
         "svi": msgspec.structs.asdict(item.svi),
     }
-
-
-def _atm(svi: SviSlice, tte_years: float) -> tuple[float, float]:
-    """At-the-money vol and its slope in ln(K/F)."""
-    root = math.sqrt(svi.m**2 + svi.sigma**2)
-    w = svi.a + svi.b * (root - svi.rho * svi.m)
-    vol = math.sqrt(w / tte_years)
-    return vol, svi.b * (svi.rho - svi.m / root) / (2.0 * vol * tte_years)
 
 
 def _date(moment_ns: int) -> str:
