@@ -1,0 +1,1 @@
+"""The models: ONNX files with manifests, checked at load, run outside the decision."""
