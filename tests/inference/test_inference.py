@@ -1,4 +1,4 @@
-"""Models are refused by name when their bytes, layout or shape differ; else they answer in float32."""
+"""Models are refused by name when bytes, layout or shape differ; else they answer in float32."""
 
 from __future__ import annotations
 
