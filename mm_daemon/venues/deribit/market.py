@@ -1,0 +1,343 @@
+"""The market-data side of the venue: catalogue, routes, books and their resynchronisation.
+
+Keeps which channels should flow and whether each book's chain holds; never the books themselves.
+A lost book is told at once, and that book alone is asked for again.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from mm_daemon.domain.events import (
+    BookLost,
+    Event,
+    FrameRefused,
+    InstrumentsRead,
+    InstrumentStateChanged,
+    QueryFailed,
+)
+from mm_daemon.domain.frames import Conn
+from mm_daemon.domain.instruments import Lifecycle
+from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
+from mm_daemon.venues.book_sync import ResyncPlan
+from mm_daemon.venues.deribit.instruments import Catalogue, lifecycle_of
+from mm_daemon.venues.deribit.messages import InstrumentBody
+from mm_daemon.venues.deribit.routes import (
+    BookRoute,
+    GroupedBookRoute,
+    RawRoute,
+    Route,
+    TickerRoute,
+    decode_instrument_state,
+    expiration_reader,
+    read_index,
+    read_platform,
+    read_vol_index,
+    trades_reader,
+)
+from mm_daemon.venues.deribit.session import Ask, Session
+from mm_daemon.venues.deribit.settings import DeribitSettings
+from mm_daemon.venues.deribit.subscriptions import Subscriptions
+from mm_daemon.venues.pacing import Pacer
+
+RESYNC_BATCH_MAX = 100
+"""Books asked for again in one call: the cap over all books, at the pace of subscription calls."""
+
+_GONE = (Lifecycle.DELIVERED, Lifecycle.ARCHIVED, Lifecycle.INACTIVE)
+
+decode_instruments = msgspec.json.Decoder(list[InstrumentBody]).decode
+
+
+class CatalogueRead(msgspec.Struct):
+    """One reading of all instruments: a request for each currency, answered in any order."""
+
+    request_ids: list[int]
+    left: list[str]
+    """Currencies not asked yet."""
+    open_count: int = 0
+    bodies: list[InstrumentBody] = []
+
+
+class MarketFeed:
+    """What flows on the MARKET connection."""
+
+    def __init__(self, settings: DeribitSettings, session: Session, pacer: Pacer) -> None:
+        self._settings = settings
+        self._session = session
+        self.catalogue = Catalogue(settings.underlyings)
+        self.subscriptions = Subscriptions(session, pacer, "public")
+        self.routes: dict[bytes, Route] = {}
+        self._books: dict[int, BookRoute | GroupedBookRoute] = {}
+        self._tickers: dict[int, str] = {}
+        self._resyncs = ResyncPlan()
+        # The changelog's stricter figure: the rate page allows one call a second.
+        self._catalogue_pacer = Pacer(interval_ns=10 * NS_PER_S, burst=5)
+        self._reading: CatalogueRead | None = None
+        self._read_wanted: list[int] | None = None
+        self.has_catalogue = False
+        self.is_current = False
+        """Whether the catalogue was read on this connection."""
+        self.has_changed = False
+        """Set when a deadline may have moved; cleared by whoever caches deadlines."""
+
+    # Books
+
+    def lose_book(self, instrument_id: int, reason: str, now_ns: Ns) -> list[Event]:
+        """The book is unknown: tells it once, and asks for it again as soon as its pace allows."""
+        events = self._lose(instrument_id, reason, now_ns)
+        self.pump(now_ns)
+        return events
+
+    def _lose(self, instrument_id: int, reason: str, now_ns: Ns) -> list[Event]:
+        self.has_changed = True
+        self._resyncs.want(instrument_id, now_ns)
+        if not self._books[instrument_id].chain.lose():
+            return []
+        return [BookLost(instrument_id, reason)]
+
+    def resync(self, instrument_id: int, now_ns: Ns) -> list[Event]:
+        """The decision wants a fresh snapshot."""
+        if instrument_id not in self._books:
+            return [BookLost(instrument_id, "not subscribed")]
+        return self.lose_book(instrument_id, "resync asked", now_ns)
+
+    def disconnect(self, reason: str, code: int) -> list[Event]:
+        """Every live book is unknown from now, and so is what a reading would have told."""
+        self._resyncs.clear()
+        self.subscriptions.clear()
+        wanted = [*(self._reading.request_ids if self._reading else ()), *(self._read_wanted or ())]
+        self._reading = self._read_wanted = None
+        self.is_current = False
+        events: list[Event] = [
+            BookLost(instrument_id, reason)
+            for instrument_id, book in self._books.items()
+            if book.chain.lose()
+        ]
+        events += [QueryFailed(request_id, code, reason) for request_id in wanted if request_id]
+        return events
+
+    def on_timer(self, now_ns: Ns) -> list[Event]:
+        """Snapshots that did not come, books that are due, calls that the pace now allows."""
+        events: list[Event] = []
+        for instrument_id in self._resyncs.overdue(now_ns):
+            events += self._lose(instrument_id, "no snapshot", now_ns)
+        return events
+
+    def pump(self, now_ns: Ns) -> None:
+        """Sends what is wanted and the paces allow."""
+        if not self._session.is_authenticated:
+            return
+        self._pump_catalogue(now_ns)
+        if self.subscriptions.is_idle:
+            due = [self._books[book_id] for book_id in self._resyncs.due(now_ns, RESYNC_BATCH_MAX)]
+            self.subscriptions.renew([book.channel for book in due if not book.chain.is_live])
+        self.subscriptions.pump(now_ns)
+
+    def next_deadline_ns(self) -> int | None:
+        """When `on_timer` or `pump` next has something to do."""
+        if not self._session.is_authenticated:
+            return None
+        deadlines = [
+            self._resyncs.next_deadline_ns(may_ask=self.subscriptions.is_idle),
+            self.subscriptions.next_deadline_ns(),
+        ]
+        if self._reading is not None and self._reading.left:
+            deadlines.append(self._catalogue_pacer.ready_ns())
+        known = [deadline for deadline in deadlines if deadline is not None]
+        return min(known) if known else None
+
+    # Subscriptions
+
+    def begin(self) -> None:
+        """Subscribes all of the catalogue and the venue-wide channels, hedges first."""
+        self.subscriptions.want(self._general_channels())
+        self._subscribe_instruments(list(range(len(self.catalogue))))
+
+    def on_subscribed(self, granted: list[str], missing: list[str], now_ns: Ns) -> list[Event]:
+        """Books granted must bring a snapshot; books refused stay unknown."""
+        for channel in granted:
+            route = self.routes.get(channel.encode())
+            if isinstance(route, BookRoute | GroupedBookRoute) and not route.chain.is_live:
+                self._resyncs.expect(route.instrument_id, now_ns)
+        events: list[Event] = []
+        for channel in missing:
+            reason = f"subscription not granted: {channel}"
+            events.append(FrameRefused(int(Conn.MARKET), reason))
+            route = self.routes.get(channel.encode())
+            if isinstance(route, BookRoute | GroupedBookRoute):
+                route.chain.lose()
+                self._resyncs.settle(route.instrument_id)
+                events.append(BookLost(route.instrument_id, reason))
+        return events
+
+    def _general_channels(self) -> list[str]:
+        settings = self._settings
+        channels: list[str] = []
+        for underlying in settings.underlyings:
+            index = underlying.price_index
+            name = f"deribit_price_index.{index}"
+            self._add(channels, name, RawRoute(name, read_index))
+            if index in settings.volatility_indices:
+                name = f"deribit_volatility_index.{index}"
+                self._add(channels, name, RawRoute(name, read_vol_index))
+            name = f"estimated_expiration_price.{index}"
+            self._add(channels, name, RawRoute(name, expiration_reader(index)))
+        for currency in settings.currencies:
+            for kind in ("future", "option"):
+                name = f"trades.{kind}.{currency}.{settings.trades}"
+                self._add(channels, name, RawRoute(name, trades_reader(self.catalogue)))
+                name = f"instrument.state.{kind}.{currency}"
+                self._add(channels, name, RawRoute(name, self._read_state))
+        self._add(channels, "platform_state", RawRoute("platform_state", read_platform))
+        return channels
+
+    def _subscribe_instruments(self, instrument_ids: list[int]) -> None:
+        settings = self._settings
+        channels: list[str] = []
+        for instrument_id in instrument_ids:
+            terms = self.catalogue[instrument_id]
+            suffix = settings.option_book if terms.is_option else settings.hedge_book
+            channel = f"book.{terms.name}.{suffix}"
+            book = self._books.get(instrument_id)
+            if book is None:
+                kind = GroupedBookRoute if "." in suffix else BookRoute
+                book = kind(channel, instrument_id, self.lose_book, self._resyncs.settle)
+                self._books[instrument_id] = book
+            self._add(channels, channel, book)
+            suffix = settings.option_ticker if terms.is_option else settings.hedge_ticker
+            channel = f"ticker.{terms.name}.{suffix}"
+            self._tickers[instrument_id] = channel
+            self._add(channels, channel, TickerRoute(channel, instrument_id))
+        self.subscriptions.want(channels)
+
+    def _add(self, channels: list[str], channel: str, route: Route) -> None:
+        channels.append(channel)
+        self.routes[channel.encode()] = route
+
+    # Instruments
+
+    def read_catalogue(self, request_id: int) -> None:
+        """Wants a reading of all instruments; wishes during a reading join the next one."""
+        if self._read_wanted is None:
+            self._read_wanted = []
+        self._read_wanted.append(request_id)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether a reading is wanted or under way."""
+        return self._reading is not None or self._read_wanted is not None
+
+    def on_instruments(
+        self, reading: CatalogueRead, bodies: list[InstrumentBody], now_ns: Ns
+    ) -> list[Event]:
+        """One currency was answered; the last one completes the reading."""
+        if reading is not self._reading:
+            return []
+        reading.bodies += bodies
+        reading.open_count -= 1
+        if reading.left or reading.open_count:
+            return []
+        self._reading = None
+        return self._complete(reading, now_ns)
+
+    def fail_catalogue(self, reading: CatalogueRead) -> list[int]:
+        """A part failed, so nothing is known; returns the requests that wanted it."""
+        if reading is not self._reading:
+            return []
+        self._reading = None
+        return reading.request_ids
+
+    def _complete(self, reading: CatalogueRead, now_ns: Ns) -> list[Event]:
+        fresh, refused = self.catalogue.merge(reading.bodies)
+        events: list[Event] = [FrameRefused(int(Conn.MARKET), reason) for reason in refused]
+        is_first = not self.is_current
+        self.has_catalogue = self.is_current = True
+        instruments = tuple(self.catalogue.instruments)
+        for request_id in reading.request_ids:
+            events.append(InstrumentsRead(request_id, instruments))
+        for body in reading.bodies:
+            lifecycle = lifecycle_of(body.state)
+            instrument_id = self.catalogue.ids.get(body.instrument_name)
+            if instrument_id is not None and lifecycle not in (None, Lifecycle.OPEN):
+                assert lifecycle is not None
+                events.append(
+                    InstrumentStateChanged(
+                        instrument_id, body.instrument_name, lifecycle, int(now_ns)
+                    )
+                )
+        if not is_first:
+            self._subscribe_instruments(fresh)
+        return events
+
+    def _pump_catalogue(self, now_ns: Ns) -> None:
+        if self._reading is None and self._read_wanted is not None:
+            self._reading = CatalogueRead(self._read_wanted, list(self._settings.currencies))
+            self._read_wanted = None
+        reading = self._reading
+        if reading is None:
+            return
+        while reading.left and self._catalogue_pacer.take(now_ns):
+            currency = reading.left.pop(0)
+            reading.open_count += 1
+            self._session.ask(
+                Ask.INSTRUMENTS,
+                "public/get_instruments",
+                {"currency": currency, "expired": False},
+                now_ns,
+                context=reading,
+            )
+
+    def _read_state(self, raw: msgspec.Raw, now_ns: Ns) -> list[Event]:
+        self.has_changed = True
+        body = decode_instrument_state(raw)
+        lifecycle = lifecycle_of(body.state)
+        events: list[Event] = []
+        if lifecycle is None:
+            reason = f"instrument.state: {body.instrument_name} is {body.state[:40]!r}"
+            events.append(FrameRefused(int(Conn.MARKET), reason))
+            lifecycle = Lifecycle.HALTED  # an unknown state is not a state to quote in
+        instrument_id = self.catalogue.ids.get(body.instrument_name, -1)
+        ts_venue_ns = body.timestamp * NS_PER_MS
+        events.append(
+            InstrumentStateChanged(instrument_id, body.instrument_name, lifecycle, ts_venue_ns)
+        )
+        if instrument_id < 0:
+            if lifecycle not in _GONE and self.has_catalogue:
+                self._want_listing()
+        elif lifecycle in _GONE:
+            events += self._retire(instrument_id, lifecycle)
+        elif self._books[instrument_id].channel not in self.subscriptions.granted:
+            self._revive(instrument_id, now_ns)
+        return events
+
+    def _want_listing(self) -> None:
+        if self._read_wanted is None:
+            self._read_wanted = [0]
+
+    def _retire(self, instrument_id: int, lifecycle: Lifecycle) -> list[Event]:
+        book = self._books[instrument_id]
+        self._resyncs.forget(instrument_id)
+        self.subscriptions.drop([book.channel, self._tickers[instrument_id]])
+        if not book.chain.lose():
+            return []
+        return [BookLost(instrument_id, f"instrument is {lifecycle.value}")]
+
+    def _revive(self, instrument_id: int, now_ns: Ns) -> None:
+        """Trading resumed in an instrument that was dropped, or never granted."""
+        self._resyncs.want(instrument_id, now_ns)
+        ticker = self._tickers[instrument_id]
+        if ticker not in self.subscriptions.granted:
+            self.subscriptions.want([ticker])
+
+    def state(self) -> tuple[object, ...]:
+        """Everything remembered, for the digest."""
+        reading = self._reading
+        return (
+            self.catalogue.state(),
+            self.subscriptions.state(),
+            [(book_id, book.chain.change_id) for book_id, book in self._books.items()],
+            self._resyncs.state(),
+            self._catalogue_pacer.state(),
+            None if reading is None else (reading.request_ids, reading.left, reading.open_count),
+            self._read_wanted,
+        )

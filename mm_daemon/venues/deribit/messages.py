@@ -1,0 +1,349 @@
+"""Deribit's messages as typed structures: what each frame must look like, and nothing it may mean.
+
+Ranges that no sane venue leaves (a negative price, an unknown book action) are part of the type, so
+that the decoder itself refuses them. Unknown fields are skipped: the venue adds some every month.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What decoding of hostile bytes can raise: wrong shape, broken UTF-8, absurd nesting."""
+
+Positive = Annotated[float, Meta(gt=0.0)]
+NotNegative = Annotated[float, Meta(ge=0.0)]
+Action = Literal["new", "change", "delete"]
+Direction = Literal["buy", "sell"]
+Id = str | int
+
+
+class BookBody(msgspec.Struct, gc=False):
+    """`prev_change_id` is absent on a snapshot; recordings before 2022 have no `type`."""
+
+    timestamp: int
+    change_id: int
+    bids: list[tuple[Action, Positive, NotNegative]]
+    asks: list[tuple[Action, Positive, NotNegative]]
+    prev_change_id: int | None = None
+    type: str = ""
+
+
+class GroupedBookBody(msgspec.Struct, gc=False):
+    """Every message is the whole top of the book."""
+
+    timestamp: int
+    change_id: int
+    bids: list[tuple[Positive, NotNegative]]
+    asks: list[tuple[Positive, NotNegative]]
+
+
+class TickerBody(msgspec.Struct, gc=False):
+    """Prices may be null, absent, or 0 for an empty side; `mark_iv` is in percent."""
+
+    timestamp: int
+    mark_price: NotNegative | None = None
+    mark_iv: NotNegative | None = None
+    underlying_price: NotNegative | None = None
+    index_price: NotNegative | None = None
+    best_bid_price: NotNegative | None = None
+    best_ask_price: NotNegative | None = None
+    min_price: NotNegative | None = None
+    max_price: NotNegative | None = None
+    funding_8h: float | None = None
+    open_interest: NotNegative | None = None
+
+
+class PublicTradeBody(msgspec.Struct, gc=False):
+    instrument_name: str
+    timestamp: int
+    price: Positive
+    amount: Positive
+    direction: Direction
+    trade_seq: int = 0
+    block_trade_id: Id | None = None
+    block_rfq_id: Id | None = None
+
+
+class PriceIndexBody(msgspec.Struct, gc=False):
+    timestamp: int
+    price: Positive
+    index_name: str
+
+
+class VolatilityIndexBody(msgspec.Struct, gc=False):
+    """`volatility` is in percent."""
+
+    timestamp: int
+    volatility: Positive
+    index_name: str
+
+
+class ExpirationPriceBody(msgspec.Struct, gc=False):
+    price: Positive
+    seconds: NotNegative = 0.0
+    is_estimated: bool = False
+
+
+class InstrumentStateBody(msgspec.Struct, gc=False):
+    instrument_name: str
+    state: str
+    timestamp: int = 0
+
+
+class PlatformBody(msgspec.Struct, gc=False):
+    price_index: str | None = None
+    locked: bool | None = None
+    maintenance: bool | None = None
+
+
+class OrderBody(msgspec.Struct, gc=False):
+    """`price` is the word "market_price" on some trigger orders; amounts may be absent on them."""
+
+    order_id: Id
+    order_state: str
+    instrument_name: str
+    direction: Direction
+    price: float | str | None = None
+    amount: float | None = None
+    filled_amount: float | None = None
+    label: str | None = None
+    reduce_only: bool = False
+    last_update_timestamp: int = 0
+    creation_timestamp: int = 0
+    quote: bool = False
+    mmp_group: str | None = None
+    quote_set_id: Id | None = None
+    cancel_reason: str | None = None
+
+
+class UserTradeBody(msgspec.Struct, gc=False):
+    trade_id: Id
+    order_id: Id
+    instrument_name: str
+    timestamp: int
+    direction: Direction
+    price: float
+    amount: Positive
+    fee: float = 0.0
+    fee_currency: str = ""
+    liquidity: str = ""
+    label: str | None = None
+    mark_price: float = 0.0
+    index_price: float = 0.0
+    quote_id: Id | None = None
+    quote_set_id: Id | None = None
+    trade_seq: int = 0
+
+
+class PositionBody(msgspec.Struct, gc=False):
+    instrument_name: str
+    size: float
+    direction: str = ""
+    average_price: float = 0.0
+    mark_price: float = 0.0
+    realized_funding: float | None = None
+
+
+class UserChangesBody(msgspec.Struct, gc=False):
+    trades: list[UserTradeBody] = []
+    orders: list[OrderBody] = []
+    positions: list[PositionBody] = []
+
+
+class Rate(msgspec.Struct, gc=False):
+    rate: float = 0.0
+    burst: float = 0.0
+
+
+class AccountFee(msgspec.Struct, gc=False):
+    """A discount of this account; absent where the instrument's own commission applies."""
+
+    instrument_type: str = ""
+    kind: str = ""
+    maker_fee: float | None = None
+    taker_fee: float | None = None
+
+
+class AccountBody(msgspec.Struct, gc=False):
+    currency: str
+    equity: float = 0.0
+    balance: float = 0.0
+    margin_balance: float = 0.0
+    available_funds: float = 0.0
+    initial_margin: float = 0.0
+    maintenance_margin: float = 0.0
+    session_upl: float = 0.0
+    session_rpl: float = 0.0
+    options_value: float = 0.0
+    delta_total: float = 0.0
+    portfolio_margining_enabled: bool | None = None
+    margin_model: str = ""
+    limits: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class AccountsBody(msgspec.Struct, gc=False):
+    summaries: list[AccountBody]
+
+
+class MmpTriggerBody(msgspec.Struct, gc=False):
+    """`frozen_until` in ms; 0 = until reset."""
+
+    index_name: str
+    frozen_until: int = 0
+    mmp_group: str | None = None
+
+
+class MmpConfigBody(msgspec.Struct, gc=False):
+    index_name: str
+    interval: int
+    frozen_time: int
+    mmp_group: str | None = None
+    max_quote_quantity: float | None = None
+    quantity_limit: float | None = None
+    delta_limit: float | None = None
+    vega_limit: float | None = None
+
+
+class TickStepBody(msgspec.Struct, gc=False):
+    above_price: NotNegative
+    tick_size: Positive
+
+
+class InstrumentBody(msgspec.Struct, gc=False):
+    """Both schemas: before 2023 there was no type, index, settlement currency or tick steps."""
+
+    instrument_name: str
+    kind: str
+    base_currency: str
+    quote_currency: str
+    tick_size: Positive
+    min_trade_amount: Positive
+    contract_size: Positive
+    expiration_timestamp: int
+    settlement_period: str = ""
+    creation_timestamp: int = 0
+    is_active: bool = True
+    state: str = ""
+    price_index: str = ""
+    settlement_currency: str = ""
+    instrument_type: str = ""
+    future_type: str = ""
+    tick_size_steps: list[TickStepBody] = []
+    strike: NotNegative = 0.0
+    option_type: str = ""
+    maker_commission: float = 0.0
+    taker_commission: float = 0.0
+
+
+class AuthBody(msgspec.Struct, gc=False):
+    """Tokens are placeholders by the time this is read."""
+
+    expires_in: int
+    scope: str = ""
+
+
+class CancelOnDisconnectBody(msgspec.Struct, gc=False):
+    enabled: bool
+    scope: str = ""
+
+
+class StatusBody(msgspec.Struct, gc=False):
+    locked: str | bool = "false"
+    locked_indices: list[str] | None = None
+
+
+class PlacedBody(msgspec.Struct, gc=False):
+    """Reply to buy, sell and edit."""
+
+    order: OrderBody
+    trades: list[UserTradeBody] = []
+
+
+class ErrorBody(msgspec.Struct, gc=False):
+    code: int
+    message: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class QuoteErrorBody(msgspec.Struct, gc=False):
+    instrument_name: str
+    side: Literal["bid", "ask"]
+    error: ErrorBody
+
+
+class MassQuotedBody(msgspec.Struct, gc=False):
+    orders: list[OrderBody] = []
+    trades: list[UserTradeBody] = []
+    errors: list[QuoteErrorBody] = []
+
+
+class TradesBody(msgspec.Struct, gc=False):
+    trades: list[UserTradeBody]
+    has_more: bool = False
+
+
+class CancelReportBody(msgspec.Struct, gc=False):
+    """One part of a detailed mass cancel: cancelled orders, or why that part failed."""
+
+    result: list[OrderBody] = []
+    error: ErrorBody | None = None
+    instrument_name: str = ""
+    currency: str = ""
+
+
+class Envelope(msgspec.Struct, gc=False):
+    """Any frame from the venue, before it is known what it is."""
+
+    id: Id | None = None
+    method: str = ""
+    params: msgspec.Raw = msgspec.Raw(b"")
+    result: msgspec.Raw = msgspec.Raw(b"")
+    error: ErrorBody | None = None
+    us_in: int = msgspec.field(name="usIn", default=0)
+    us_out: int = msgspec.field(name="usOut", default=0)
+
+
+class ChannelPeek(msgspec.Struct, gc=False):
+    channel: str
+
+
+class HeartbeatPeek(msgspec.Struct, gc=False):
+    type: str
+
+
+class BookParams(msgspec.Struct, gc=False):
+    data: BookBody
+
+
+class BookFrame(msgspec.Struct, gc=False):
+    params: BookParams
+
+
+class TickerParams(msgspec.Struct, gc=False):
+    data: TickerBody
+
+
+class TickerFrame(msgspec.Struct, gc=False):
+    params: TickerParams
+
+
+class RawParams(msgspec.Struct, gc=False):
+    data: msgspec.Raw
+
+
+class RawFrame(msgspec.Struct, gc=False):
+    """The rarer notifications: their data is decoded in a second step."""
+
+    params: RawParams
+
+
+decode_envelope = msgspec.json.Decoder(Envelope).decode
+decode_channel = msgspec.json.Decoder(ChannelPeek).decode
+decode_heartbeat = msgspec.json.Decoder(HeartbeatPeek).decode
+decode_book = msgspec.json.Decoder(BookFrame).decode
+decode_ticker = msgspec.json.Decoder(TickerFrame).decode
+decode_raw = msgspec.json.Decoder(RawFrame).decode
