@@ -107,7 +107,9 @@ class WireVenue:
         for ticket in [t for t, held in self._waiting.items() if held.session is session]:
             del self._waiting[ticket]
         if session.caller is not None:
-            self.desk.exchange.disconnect(session.caller, False, now_us)
+            # The venue's own outage is no client's disconnect: resting orders survive it.
+            is_ours = session.closing in (CloseReason.OUTAGE, CloseReason.MAINTENANCE)
+            self.desk.exchange.disconnect(session.caller, is_ours, now_us)
             session.caller = None
         self._settle(now_us)
 
@@ -320,11 +322,16 @@ class WireVenue:
             self._next_step_us += STEP_US
         for session in self._sessions.values():
             session.pump(now_us)
-        for instrument, until_us in self.faults.take_gaps(now_us):
-            self.desk.market_hub.open_gap(instrument, until_us)
+        if self.desk.exchange.platform_status()[0]:
+            self._end_all(CloseReason.MAINTENANCE)
+        for gap in self.faults.take_gaps(now_us):
+            self.desk.market_hub.lose_book_messages(gap.instrument, gap.messages)
         if self.faults.in_outage(now_us):
-            for session in self._sessions.values():
-                session.closing = session.closing or CloseReason.OUTAGE
+            self._end_all(CloseReason.OUTAGE)
+
+    def _end_all(self, reason: CloseReason) -> None:
+        for session in self._sessions.values():
+            session.closing = session.closing or reason
 
     def next_due_us(self, now_us: int) -> int:
         """When to pump again at the latest."""

@@ -1,68 +1,54 @@
 """Faults the venue's face shows on a scenario's word: lost book messages, outages, slow replies.
 
-A fault is a span of time; the wire asks at its own moments whether it is inside one.  What a
-fault does to the market itself is the world's business, not this module's.
+The wire asks at its own moments what is in force.  What a fault does to the market itself is the
+world's business, not this module's: matching goes on in an outage and is not slowed by a delay.
 """
 
-from typing import Final
+from collections.abc import Iterable
+from typing import assert_never
 
-import msgspec
-
-FAULTS_MAX: Final = 10_000
-
-
-class _Delay(msgspec.Struct, frozen=True):
-    start_us: int
-    end_us: int
-    delay_us: int
-
-
-class _Gap(msgspec.Struct, frozen=True):
-    start_us: int
-    end_us: int
-    instrument: str
+from mm_daemon.sim.scenario import AckDelay, Fault, FeedGap, Outage
 
 
 class FaultDesk:
-    """The faults that were announced, by kind."""
+    """The faults that were announced, by kind, each forgotten when it is over."""
 
-    def __init__(self) -> None:
-        self._delays: list[_Delay] = []
-        self._gaps: list[_Gap] = []
-        self._outages: list[tuple[int, int]] = []
+    def __init__(self, faults: Iterable[Fault] = ()) -> None:
+        self._gaps: list[FeedGap] = []
+        self._outages: list[Outage] = []
+        self._delays: list[AckDelay] = []
+        for fault in faults:
+            self.add(fault)
 
-    def add_feed_gap(self, instrument: str, start_us: int, end_us: int) -> None:
-        """Every message of one book is lost in this span."""
-        assert len(self._gaps) < FAULTS_MAX, f"faults: more than {FAULTS_MAX} feed gaps"
-        self._gaps.append(_Gap(start_us=start_us, end_us=end_us, instrument=instrument))
+    def add(self, fault: Fault) -> None:
+        """Announce one fault."""
+        match fault:
+            case FeedGap():
+                self._gaps.append(fault)
+            case Outage():
+                self._outages.append(fault)
+            case AckDelay():
+                self._delays.append(fault)
+            case _:
+                assert_never(fault)
 
-    def add_outage(self, start_us: int, end_us: int) -> None:
-        """Every connection is closed and none is accepted in this span."""
-        assert len(self._outages) < FAULTS_MAX, f"faults: more than {FAULTS_MAX} outages"
-        self._outages.append((start_us, end_us))
-
-    def add_ack_delay(self, start_us: int, end_us: int, delay_us: int) -> None:
-        """Replies to order entry leave this much later in this span; matching is not slowed."""
-        assert len(self._delays) < FAULTS_MAX, f"faults: more than {FAULTS_MAX} delays"
-        self._delays.append(_Delay(start_us=start_us, end_us=end_us, delay_us=delay_us))
-
-    def take_gaps(self, now_us: int) -> list[tuple[str, int]]:
-        """Gaps that have begun since the last asking: (instrument, end_us)."""
-        begun = [gap for gap in self._gaps if gap.start_us <= now_us]
+    def take_gaps(self, now_us: int) -> list[FeedGap]:
+        """Feed gaps that have come due since the last asking."""
+        begun = [gap for gap in self._gaps if gap.at_us <= now_us]
         if begun:
-            self._gaps = [gap for gap in self._gaps if gap.start_us > now_us]
-        return [(gap.instrument, gap.end_us) for gap in begun if gap.end_us > now_us]
+            self._gaps = [gap for gap in self._gaps if gap.at_us > now_us]
+        return begun
 
     def in_outage(self, now_us: int) -> bool:
         """Whether the venue is down."""
         if not self._outages:
             return False
-        self._outages = [span for span in self._outages if span[1] > now_us]
-        return any(start_us <= now_us for start_us, _ in self._outages)
+        self._outages = [span for span in self._outages if span.until_us > now_us]
+        return any(span.at_us <= now_us for span in self._outages)
 
     def ack_delay_us(self, now_us: int) -> int:
-        """How late a reply to order entry leaves now."""
+        """How late a reply to order entry leaves now; 0 for at once."""
         if not self._delays:
             return 0
-        self._delays = [one for one in self._delays if one.end_us > now_us]
-        return max((one.delay_us for one in self._delays if one.start_us <= now_us), default=0)
+        self._delays = [one for one in self._delays if one.until_us > now_us]
+        return max((one.delay_us for one in self._delays if one.at_us <= now_us), default=0)

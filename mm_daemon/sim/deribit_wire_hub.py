@@ -5,8 +5,8 @@ own phase of the beat, so that a chain of 1,600 options is spread over the inter
 arriving as one burst.  A beat sends at most `MESSAGES_PER_STEP_MAX` messages; what is over stays
 conflated and goes in the next step, which bounds the load a repriced chain can put on two cores.
 
-A feed gap swallows one book's messages while its state moves on: the break in the chain of change
-ids is then exactly the one a client of the real venue meets.
+A feed gap swallows a number of one book's messages on every stream of it while the book moves on:
+the break in the chain of change ids is then exactly the one a client of the real venue meets.
 """
 
 from typing import Final
@@ -62,10 +62,9 @@ class MarketHub:
         self._dirty_agg2: list[dict[Stream, None]] = [{} for _ in range(AGG2_STEPS)]
         self._trades: dict[str, Stream] = {}
         self._perpetuals: dict[str, Stream] = {}
-        self._gap_until_us: dict[str, int] = {}
         self._carry: dict[Stream, None] = {}
         self._step = 0
-        self.dropped_messages = 0
+        self.lost_messages = 0
 
     # Subscribing
 
@@ -171,12 +170,9 @@ class MarketHub:
         if route is None:
             return
         if route.raw_books:
-            if self._in_gap(event.instrument, event.ts_us):
-                self.dropped_messages += 1
-            else:
-                content = raw_change(event)
-                for stream in route.raw_books:
-                    stream.send(content)
+            content = raw_change(event)
+            for stream in route.raw_books:
+                self._send_book(stream, content)
         for book in route.slow_books:
             book.collect(event)
             self._soil(book, route)
@@ -282,12 +278,11 @@ class MarketHub:
         stream.is_dirty = False
         name = stream.channel.instrument
         if isinstance(stream, ConflatedBook):
-            assert name is not None
             content = stream.take_change()
-            if content is not None and self._in_gap(name, now_us):
-                self.dropped_messages += 1
-                content = None
-        elif isinstance(stream, GroupedBook):
+            if content is not None:
+                self._send_book(stream, content)
+            return
+        if isinstance(stream, GroupedBook):
             assert name is not None
             view = self._market.book_view(name, stream.view_depth, now_us)
             content = stream.content(view, only_if_new=True)
@@ -307,18 +302,19 @@ class MarketHub:
 
     # Faults
 
-    def open_gap(self, instrument: str, until_us: int) -> None:
-        """Lose every message of one book until then."""
-        self._gap_until_us[instrument] = until_us
+    def lose_book_messages(self, instrument: str, messages: int) -> None:
+        """Every stream of this book that is open now loses its next messages."""
+        route = self._routes.get(instrument)
+        if route is not None:
+            for stream in (*route.raw_books, *route.slow_books):
+                stream.to_lose += messages
 
-    def _in_gap(self, instrument: str, now_us: int) -> bool:
-        until_us = self._gap_until_us.get(instrument)
-        if until_us is None:
-            return False
-        if now_us >= until_us:
-            del self._gap_until_us[instrument]
-            return False
-        return True
+    def _send_book(self, stream: Stream, content: bytes) -> None:
+        if stream.to_lose > 0:
+            stream.to_lose -= 1
+            self.lost_messages += 1
+        else:
+            stream.send(content)
 
 
 def _whole_list(rows: list[dict[str, object]]) -> list[bytes]:

@@ -31,6 +31,7 @@ class Stream:
         self.account = account
         self.subscribers: dict[Session, str | None] = {}
         self.is_dirty = False
+        self.to_lose = 0
 
     def send(self, content: bytes) -> None:
         """One message to every subscriber; those with a label get it stamped with theirs."""
