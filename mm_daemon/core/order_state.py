@@ -68,7 +68,9 @@ class WorkingOrder(msgspec.Struct, eq=False):
     active_ns: int = 0
     """Last local act or evidence: reads started before this say nothing of it."""
     absent_reads: int = 0
+    """Complete reads in a row that did not show it, each begun when it should have."""
     absent_since_ns: int = 0
+    absent_last_ns: int = 0
 
     def claim(self, request_id: int, lots: int) -> None:
         """A place or amend leaves that may let it fill `lots` in total."""
@@ -167,7 +169,9 @@ class QuoteRequest(msgspec.Struct, eq=False):
     is_unknown: bool = False
     unknown_since_ns: int = 0
     absent_reads: int = 0
+    """Complete reads in a row that did not show it, each begun when it should have."""
     absent_since_ns: int = 0
+    absent_last_ns: int = 0
 
 
 class SideState(msgspec.Struct, eq=False):
