@@ -1,0 +1,1 @@
+"""The window: control API, console, metrics, alerts, logs, lease and permit. Never the decision."""
