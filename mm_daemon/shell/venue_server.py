@@ -1,8 +1,8 @@
 """The simulated exchange on a port: Deribit's websocket and REST, a world that moves, a timer.
 
-One event loop carries everything: the world is advanced to the wall clock, the wire venue is
-pumped, the outboxes are written.  Arriving frames are served as they come, between two pumps, and
-their answers are written before the next frame is read.
+One event loop carries everything: the wire venue (and the world behind it) is pumped to the wall
+clock, then the outboxes are written.  Arriving frames are served as they come, between two pumps,
+and their answers are written before the next frame is read.
 
 The server decides nothing about markets or protocol; it owns sockets, the clock and the limits of
 the process (connections per address, lifetime of HTTP connections).
@@ -13,7 +13,7 @@ import errno
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from mm_daemon.shell.venue_connection import VenueConnection
 from mm_daemon.shell.venue_http import HttpRequest
@@ -40,27 +40,6 @@ class VenueStartError(Exception):
     """The port could not be opened; the message is one line for the operator."""
 
 
-class MovingWorld(Protocol):
-    """What moves the market: advanced to a moment, it acts on the exchange until then."""
-
-    def advance(self, to_us: int) -> None:
-        """Do everything the world does until then."""
-
-    def next_event_us(self) -> int:
-        """When it next has something to do."""
-
-
-class StillWorld:
-    """A world in which nobody trades; the exchange's own clockwork is all that moves."""
-
-    def advance(self, to_us: int) -> None:
-        """Nothing happens."""
-
-    def next_event_us(self) -> int:
-        """Never."""
-        return 1 << 62
-
-
 def wall_clock_us() -> int:
     """Microseconds since 1970 by the machine's clock."""
     return time.time_ns() // 1_000
@@ -85,7 +64,6 @@ class VenueServer:
     def __init__(
         self,
         venue: WireVenue,
-        world: MovingWorld,
         *,
         clock: RisingClock | None = None,
         host: str = "127.0.0.1",
@@ -93,7 +71,6 @@ class VenueServer:
         connections_per_address_max: int = CONNECTIONS_PER_ADDRESS_MAX,
     ) -> None:
         self.venue = venue
-        self._world = world
         self._clock = clock if clock is not None else RisingClock()
         self._host = host
         self._asked_port = port
@@ -163,7 +140,6 @@ class VenueServer:
         loop = asyncio.get_running_loop()
         try:
             now_us = self._clock.now_us()
-            self._world.advance(now_us)
             self.venue.pump(now_us)
             self._answer_http(now_us)
             self._flush()
@@ -172,7 +148,7 @@ class VenueServer:
                 self.pump_failure.set_exception(error)
             return
         after_us = self._clock.now_us()
-        due_us = min(self._world.next_event_us(), self.venue.next_due_us(now_us))
+        due_us = self.venue.next_due_us(now_us)
         self.pump_lag_us_max = max(self.pump_lag_us_max, after_us - now_us)
         delay_s = min(max((due_us - after_us) / 1e6, PUMP_S_MIN), PUMP_S_MAX)
         self._pump_timer = loop.call_later(delay_s, self._pump)

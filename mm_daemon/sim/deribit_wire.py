@@ -16,7 +16,7 @@ import msgspec
 
 from mm_daemon.sim.deribit_wire_auth import AuthDesk, Grant, unauthorized
 from mm_daemon.sim.deribit_wire_control import bind_account
-from mm_daemon.sim.deribit_wire_desk import Deferred, Desk, ExchangeApi, Render
+from mm_daemon.sim.deribit_wire_desk import Deferred, Desk, Render
 from mm_daemon.sim.deribit_wire_faults import FaultDesk
 from mm_daemon.sim.deribit_wire_hub import STEP_US
 from mm_daemon.sim.deribit_wire_methods import METHODS, Method
@@ -32,6 +32,7 @@ from mm_daemon.sim.deribit_wire_rpc import (
     encode_result,
 )
 from mm_daemon.sim.deribit_wire_session import Call, CloseReason, Session
+from mm_daemon.sim.deribit_wire_world import ExchangeApi, MovingWorld, StillWorld
 from mm_daemon.sim.exchange_errors import Code, VenueError
 from mm_daemon.sim.exchange_events import RequestCompleted
 from mm_daemon.sim.exchange_types import Caller
@@ -77,8 +78,14 @@ class _Waiting(msgspec.Struct, frozen=True):
 class WireVenue:
     """One simulated venue behind any number of connections."""
 
-    def __init__(self, exchange: ExchangeApi, auth: AuthDesk | None = None) -> None:
-        self.desk = Desk(exchange, auth if auth is not None else AuthDesk())
+    def __init__(
+        self,
+        exchange: ExchangeApi,
+        world: MovingWorld | None = None,
+        auth: AuthDesk | None = None,
+    ) -> None:
+        self._world = world if world is not None else StillWorld(exchange)
+        self.desk = Desk(exchange, self._world, auth if auth is not None else AuthDesk())
         self.faults = FaultDesk()
         self.received: deque[ReceivedFrame] = deque(maxlen=FRAMES_KEPT)
         self._sessions: OrderedDict[int, Session] = OrderedDict()
@@ -102,6 +109,7 @@ class WireVenue:
         """The connection is gone: subscriptions end and cancel-on-disconnect fires if armed."""
         if self._sessions.pop(session.connection, None) is None:
             return
+        self._world.advance(now_us)
         self.desk.subscriptions.unsubscribe_all(session, private=True)
         self.desk.auth.connection_closed(session.connection)
         for ticket in [t for t, held in self._waiting.items() if held.session is session]:
@@ -188,7 +196,7 @@ class WireVenue:
         self, request: Request, session: Session | None, http_grant: Grant | None, now_us: int
     ) -> object:
         """Check the right to call, take the credits, call."""
-        self.desk.exchange.advance(now_us)
+        self._world.advance(now_us)
         method = METHODS.get(request.method)
         if method is None:
             raise WireError(-32601, "Method not found")
@@ -313,7 +321,7 @@ class WireVenue:
 
     def pump(self, now_us: int) -> None:
         """Do everything that fell due: exchange, beats, heartbeats, delayed replies."""
-        self.desk.exchange.advance(now_us)
+        self._world.advance(now_us)
         self._settle(now_us)
         if now_us - self._next_step_us > STEPS_BEHIND_MAX * STEP_US:
             self._next_step_us = now_us
@@ -322,6 +330,8 @@ class WireVenue:
             self._next_step_us += STEP_US
         for session in self._sessions.values():
             session.pump(now_us)
+        for fault in self._world.drain_faults():
+            self.faults.add(fault)
         if self.desk.exchange.platform_status()[0]:
             self._end_all(CloseReason.MAINTENANCE)
         for gap in self.faults.take_gaps(now_us):
@@ -335,7 +345,7 @@ class WireVenue:
 
     def next_due_us(self, now_us: int) -> int:
         """When to pump again at the latest."""
-        return min(max(self.desk.exchange.next_due_us(), now_us), self._next_step_us)
+        return min(max(self._world.next_event_us(), now_us), self._next_step_us)
 
     def _settle(self, now_us: int) -> None:
         """Publish what happened, answer what completed, end what was terminated."""

@@ -7,7 +7,7 @@ may read of its fill before it reads that its order was taken.
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -20,7 +20,7 @@ from mm_daemon.sim.deribit_wire_quotes import TickerDesk
 from mm_daemon.sim.deribit_wire_rpc import WireError, invalid_params
 from mm_daemon.sim.deribit_wire_session import Call, Session
 from mm_daemon.sim.deribit_wire_subscriptions import Subscriptions
-from mm_daemon.sim.exchange_api import ClientApi, MarketDataApi, WorldApi
+from mm_daemon.sim.deribit_wire_world import ExchangeApi, MovingWorld
 from mm_daemon.sim.exchange_errors import VenueError
 from mm_daemon.sim.exchange_events import (
     BookChanged,
@@ -49,10 +49,6 @@ ACCESSES_KEPT: Final = 1_000
 Render = Callable[[OrderReply | MassQuoteReply], object]
 
 
-class ExchangeApi(WorldApi, MarketDataApi, ClientApi, Protocol):
-    """The whole exchange, as the wire uses it."""
-
-
 class Deferred(msgspec.Struct, frozen=True):
     """A method whose reply comes later, under this ticket, rendered by this function."""
 
@@ -71,8 +67,9 @@ class Access(msgspec.Struct, frozen=True):
 class Desk:
     """The shared parts behind every method."""
 
-    def __init__(self, exchange: ExchangeApi, auth: AuthDesk) -> None:
+    def __init__(self, exchange: ExchangeApi, world: MovingWorld, auth: AuthDesk) -> None:
         self.exchange = exchange
+        self.world = world
         self.auth = auth
         self.tickers = TickerDesk(exchange)
         self.history = History()
@@ -91,7 +88,7 @@ class Desk:
 
     def publish(self) -> None:
         """Tell every subscriber what the exchange did since it was last asked."""
-        for event in self.exchange.drain_events():
+        for event in self.world.drain_events():
             self._publish_one(event)
 
     def _publish_one(self, event: Event) -> None:
