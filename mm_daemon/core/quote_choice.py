@@ -1,0 +1,253 @@
+"""The choice for many instruments: which may be quoted at all, and both sides of those that may.
+
+One call looks at every option whose theo, book or rest changed. A barred instrument wants nothing
+on both sides and says why. What of ours rests is taken out of the market first, so that we never
+outbid ourselves; what we asked for last is what a new choice is compared with, and the two differ
+while a request is on its way.
+
+A quote that stays is approved anew: the forward and vol it is judged stale against are today's.
+"""
+
+from __future__ import annotations
+
+import math
+
+from mm_daemon.core.catalog import Floats, Ints
+from mm_daemon.core.quote_kernel import (
+    bar,
+    choose_side,
+    others_touch,
+    reference,
+    side_terms,
+)
+from mm_daemon.core.quote_terms import (
+    B_EDGE_USD,
+    B_FORWARD,
+    B_VOL,
+    M_EDGE,
+    M_GAIN,
+    M_VALUE,
+    MONEY_ROWS,
+    P_BLACKLISTED,
+    P_DELTA_MAX,
+    P_DELTA_MIN,
+    P_EXPIRY_MAX_NS,
+    P_LOTS_NEAR,
+    P_LOTS_WING,
+    P_PULL_FRACTION,
+    P_STOP_NS,
+    P_WING_DELTA,
+    R_BLACKLIST,
+    R_BOOK_INVALID,
+    R_DELTA_RANGE,
+    R_EXPIRY_FAR,
+    R_EXPIRY_NEAR,
+    R_KEPT,
+    R_NO_THEO,
+    R_NOT_OPEN,
+    R_QUOTED,
+    R_SELF_CROSS,
+    T_FEE_CAP,
+    T_FEE_MAKER,
+    T_LOT,
+    T_TICK,
+    Contract,
+    ContractColumns,
+    CostColumns,
+    LiveColumns,
+    TouchColumns,
+    WantedColumns,
+)
+from mm_daemon.core.theo import DELTA, FORWARD, PRICE, VEGA, VOL
+from mm_daemon.pricing.arrays import kernel
+
+
+@kernel
+def choose_into(
+    ids: Ints,
+    now_ns: int,
+    lots_ratio: float,
+    credit_price_usd: float,
+    touch: TouchColumns,
+    rests: LiveColumns,
+    asked: LiveColumns,
+    costs: CostColumns,
+    contracts: ContractColumns,
+    board: Floats,
+    policy: Floats,
+    held: Ints,
+    basis: Floats,
+    out: WantedColumns,
+    trace: Floats,
+) -> None:
+    """Choose both sides of every id into `out`; held (2, n) bars a side by its reason.
+
+    basis (3, 2, n) of a side that stays is renewed: it was approved again just now.
+    """
+    for position in range(ids.size):
+        i = ids[position]
+        barred = gate(i, now_ns, touch, contracts, board, policy)
+        own = (
+            (asked.bid_ticks[i], asked.bid_lots[i]),
+            (asked.ask_ticks[i], asked.ask_lots[i]),
+        )
+        for side in range(2):
+            _want_nothing(out, side, i, barred if barred != R_QUOTED else held[side, i])
+        if barred == R_QUOTED:
+            _choose_sides(
+                i, lots_ratio, credit_price_usd, touch, rests, own, costs, contracts,
+                board, policy, held, out, trace,
+            )  # fmt: skip
+        for side in range(2):
+            if out.reason[side, i] == R_KEPT:
+                basis[B_FORWARD, side, i] = board[FORWARD, i]
+                basis[B_VOL, side, i] = board[VOL, i]
+                basis[B_EDGE_USD, side, i] = out.money[M_EDGE, side, i]
+            out.is_stale[side, i] = own[side][1] > 0 and is_stale(
+                i, basis[:, side], board, policy[P_PULL_FRACTION, i]
+            )
+
+
+@kernel
+def _choose_sides(
+    i: int,
+    lots_ratio: float,
+    credit_price_usd: float,
+    touch: TouchColumns,
+    rests: LiveColumns,
+    own: tuple[tuple[int, int], tuple[int, int]],
+    costs: CostColumns,
+    contracts: ContractColumns,
+    board: Floats,
+    policy: Floats,
+    held: Ints,
+    out: WantedColumns,
+    trace: Floats,
+) -> None:
+    contract = contract_of(i, contracts, board)
+    lots = quote_lots(i, lots_ratio, board, policy)
+    bid = others_touch(
+        touch.bid_ticks[i], touch.second_bid_ticks[i], touch.bid_amount[i],
+        rests.bid_ticks[i], rests.bid_lots[i] * contract.lot,
+    )  # fmt: skip
+    ask = others_touch(
+        touch.ask_ticks[i], touch.second_ask_ticks[i], touch.ask_amount[i],
+        rests.ask_ticks[i], rests.ask_lots[i] * contract.lot,
+    )  # fmt: skip
+    yardstick = reference(bid[0], ask[0], contract, board[VEGA, i] / contract.usd)
+    for side in range(2):
+        sign = 1 - 2 * side
+        if held[side, i] != R_QUOTED:
+            continue
+        barred = bar(sign, i, lots, yardstick[1], costs, policy)
+        if barred != R_QUOTED:
+            out.reason[side, i] = barred
+            continue
+        terms = side_terms(
+            sign, i, lots, contract, ask if side else bid, bid[0] if side else ask[0],
+            touch.price_min[i] if side else touch.price_max[i], yardstick, costs, policy,
+        )  # fmt: skip
+        ticks, chosen_lots, value, gain, net, reason = choose_side(
+            i, lots, credit_price_usd, contract, terms, own[side], policy, trace[side]
+        )
+        out.ticks[side, i] = ticks
+        out.lots[side, i] = chosen_lots
+        out.money[M_VALUE, side, i] = value
+        out.money[M_GAIN, side, i] = gain
+        out.money[M_EDGE, side, i] = net
+        out.reason[side, i] = reason
+    bid_wanted, ask_wanted = out.ticks[0, i], out.ticks[1, i]
+    if bid_wanted > 0 and ask_wanted > 0 and bid_wanted >= ask_wanted:
+        weaker = 0 if out.money[M_VALUE, 0, i] < out.money[M_VALUE, 1, i] else 1
+        _want_nothing(out, weaker, i, R_SELF_CROSS)
+
+
+@kernel
+def _want_nothing(out: WantedColumns, side: int, i: int, reason: int) -> None:
+    out.ticks[side, i] = 0
+    out.lots[side, i] = 0
+    out.reason[side, i] = reason
+    for row in range(MONEY_ROWS):
+        out.money[row, side, i] = 0.0
+
+
+
+@kernel
+def gate(
+    i: int,
+    now_ns: int,
+    touch: TouchColumns,
+    contracts: ContractColumns,
+    board: Floats,
+    policy: Floats,
+) -> int:
+    """Reason why neither side of an instrument may be quoted, or R_QUOTED."""
+    if not touch.is_open[i]:
+        return R_NOT_OPEN
+    if policy[P_BLACKLISTED, i] > 0.0:
+        return R_BLACKLIST
+    if not touch.book_valid[i]:
+        return R_BOOK_INVALID
+    left_ns = contracts.expiry_ns[i] - now_ns
+    if left_ns <= policy[P_STOP_NS, i]:
+        return R_EXPIRY_NEAR
+    if left_ns > policy[P_EXPIRY_MAX_NS, i]:
+        return R_EXPIRY_FAR
+    usable = board[PRICE, i] > 0.0 and board[FORWARD, i] > 0.0 and board[VEGA, i] >= 0.0
+    if not (usable and math.isfinite(board[PRICE, i] + board[VEGA, i] + board[DELTA, i])):
+        return R_NO_THEO
+    size = abs(board[DELTA, i])
+    if size < policy[P_DELTA_MIN, i] or size > policy[P_DELTA_MAX, i]:
+        return R_DELTA_RANGE
+    return R_QUOTED
+
+
+@kernel
+def contract_of(i: int, contracts: ContractColumns, board: Floats) -> Contract:
+    """Gather one instrument's terms and theo."""
+    return Contract(
+        tick=contracts.terms[T_TICK, i],
+        above=contracts.tick_above[i],
+        step=contracts.tick_step[i],
+        is_inverse=contracts.is_inverse[i],
+        maker=contracts.terms[T_FEE_MAKER, i],
+        fee_cap=contracts.terms[T_FEE_CAP, i],
+        lot=contracts.terms[T_LOT, i],
+        theo=board[PRICE, i],
+        forward=board[FORWARD, i],
+        usd=board[FORWARD, i] if contracts.is_inverse[i] else 1.0,
+    )
+
+
+@kernel
+def quote_lots(i: int, lots_ratio: float, board: Floats, policy: Floats) -> int:
+    """Size to quote: near or wing, times the ratio, at least one lot where any is wanted."""
+    is_near = abs(board[DELTA, i]) >= policy[P_WING_DELTA, i]
+    full = policy[P_LOTS_NEAR, i] if is_near else policy[P_LOTS_WING, i]
+    if not (full >= 1.0 and lots_ratio > 0.0):
+        return 0
+    return max(int(full * lots_ratio), 1)
+
+
+@kernel
+def is_stale(i: int, basis: Floats, board: Floats, fraction: float) -> bool:
+    """Whether theo moved by more than a share of the approved edge since the quote was approved.
+
+    basis (3, n) of one side. NaN anywhere counts as moved.
+    """
+    moved = abs(board[DELTA, i] * (board[FORWARD, i] - basis[B_FORWARD, i]))
+    moved += abs(board[VEGA, i] * (board[VOL, i] - basis[B_VOL, i]))
+    return not moved <= fraction * basis[B_EDGE_USD, i]
+
+
+
+@kernel
+def approve_into(ids: Ints, board: Floats, wanted: WantedColumns, basis: Floats) -> None:
+    """Record what the wanted quotes of these ids were decided on, as they are sent."""
+    for position in range(ids.size):
+        i = ids[position]
+        for side in range(2):
+            if wanted.lots[side, i] > 0:
+                basis[B_FORWARD, side, i] = board[FORWARD, i]
+                basis[B_VOL, side, i] = board[VOL, i]
+                basis[B_EDGE_USD, side, i] = wanted.money[M_EDGE, side, i]

@@ -1,0 +1,211 @@
+"""Columns and codes that the quoting kernel and those who fill or read its tables agree on.
+
+A kernel takes matrices rather than structs, because a call with sixty arrays costs more than the
+work in it. The row numbers live here, so that nobody counts rows twice. No arithmetic here.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from mm_daemon.core.catalog import Bools, Floats, Ints
+
+BID: Final = 0
+ASK: Final = 1
+"""Row of a side in every two-row array of quotes."""
+
+
+class Reason(IntEnum):
+    """Why a side is quoted as it is, or is not. Values below `NO_THEO` rest in the market."""
+
+    QUOTED = 0
+    KEPT = 1
+    """The resting quote stays: moving it would gain less than it costs."""
+    BEHIND_FEE = 2
+    """Quoted behind the touch, which could not earn its fee."""
+    BEHIND_EDGE = 3
+    """Quoted behind the touch, which is too near theo even without a fee."""
+    NO_THEO = 4
+    BOOK_INVALID = 5
+    NOT_OPEN = 6
+    EXPIRY_NEAR = 7
+    EXPIRY_FAR = 8
+    DELTA_RANGE = 9
+    BLACKLIST = 10
+    HELD = 11
+    """A control asked for it to be pulled."""
+    FEE = 12
+    """No legal price earns the minimum edge after the fee."""
+    EDGE = 13
+    LEAN_CAP = 14
+    """Inventory leans beyond the cap: the side that would add to it is not quoted."""
+    NO_PRICE = 15
+    """No legal tick lies on our side of the market and inside the venue's band."""
+    SELF_CROSS = 16
+    NO_INTENSITY = 17
+    NO_SIZE = 18
+    UNDECIDED = 19
+
+
+LAST_QUOTED: Final = Reason.BEHIND_EDGE
+
+R_QUOTED: Final = int(Reason.QUOTED)
+R_KEPT: Final = int(Reason.KEPT)
+R_BEHIND_FEE: Final = int(Reason.BEHIND_FEE)
+R_BEHIND_EDGE: Final = int(Reason.BEHIND_EDGE)
+R_NO_THEO: Final = int(Reason.NO_THEO)
+R_BOOK_INVALID: Final = int(Reason.BOOK_INVALID)
+R_NOT_OPEN: Final = int(Reason.NOT_OPEN)
+R_EXPIRY_NEAR: Final = int(Reason.EXPIRY_NEAR)
+R_EXPIRY_FAR: Final = int(Reason.EXPIRY_FAR)
+R_DELTA_RANGE: Final = int(Reason.DELTA_RANGE)
+R_BLACKLIST: Final = int(Reason.BLACKLIST)
+R_FEE: Final = int(Reason.FEE)
+R_EDGE: Final = int(Reason.EDGE)
+R_LEAN_CAP: Final = int(Reason.LEAN_CAP)
+R_NO_PRICE: Final = int(Reason.NO_PRICE)
+R_NO_INTENSITY: Final = int(Reason.NO_INTENSITY)
+R_NO_SIZE: Final = int(Reason.NO_SIZE)
+R_SELF_CROSS: Final = int(Reason.SELF_CROSS)
+"""The codes as plain integers: kernels freeze them as constants."""
+
+(
+    P_EDGE_MIN_TICKS,
+    P_WIDTH,
+    P_LEVELS_BACK,
+    P_LOTS_NEAR,
+    P_LOTS_WING,
+    P_WING_DELTA,
+    P_GAIN_MIN_USD,
+    P_PULL_FRACTION,
+    P_STOP_NS,
+    P_EXPIRY_MAX_NS,
+    P_DELTA_MIN,
+    P_DELTA_MAX,
+    P_LEAN_RATIO,
+    P_LEAN_CAP,
+    P_BLACKLISTED,
+) = range(15)
+POLICY_ROWS: Final = 15
+"""Rows of the policy matrix: the trader's settings of each instrument."""
+
+(T_TICK, T_LOT, T_FEE_MAKER, T_FEE_CAP) = range(4)
+TERMS_ROWS: Final = 4
+"""Rows of the contract-terms matrix."""
+
+(B_FORWARD, B_VOL, B_EDGE_USD) = range(3)
+BASIS_ROWS: Final = 3
+"""What a resting quote was approved on: forward, vol, and the edge it then had in USD a coin."""
+
+(M_VALUE, M_GAIN, M_EDGE) = range(3)
+MONEY_ROWS: Final = 3
+"""Value and gain over what rests, in USD an hour; net edge in USD per unit of amount."""
+
+TRACE_FIELDS: Final = (
+    "ticks",
+    "price",
+    "edge",
+    "fee",
+    "adverse",
+    "lean",
+    "own_size",
+    "net",
+    "distance_half_spreads",
+    "fills_per_day",
+    "queue_share",
+    "value_usd_per_hour",
+)
+"""Columns of an explanation's candidates; money in price units per unit of amount."""
+CANDIDATES_MAX: Final = 48
+
+
+class TouchColumns(NamedTuple):
+    """The market's columns that a choice reads, by instrument id."""
+
+    bid_ticks: Ints
+    ask_ticks: Ints
+    second_bid_ticks: Ints
+    second_ask_ticks: Ints
+    bid_amount: Floats
+    ask_amount: Floats
+    price_min: Floats
+    price_max: Floats
+    book_valid: Bools
+    is_open: Bools
+
+
+class LiveColumns(NamedTuple):
+    """What we believe rests at the venue, by instrument id; 0 lots = nothing."""
+
+    bid_ticks: Ints
+    bid_lots: Ints
+    ask_ticks: Ints
+    ask_lots: Ints
+
+
+class CostColumns(NamedTuple):
+    """What a fill is worth less than its edge, and how often it comes, by instrument id.
+
+    lean, own_size (n,) in price units; ln_a, k, adverse (2, n) by side, distances in half-spreads.
+    """
+
+    lean: Floats
+    own_size: Floats
+    ln_a: Floats
+    k: Floats
+    adverse: Floats
+
+
+class ContractColumns(NamedTuple):
+    """Contract terms by instrument id; `terms` (4, n) has the rows T_*."""
+
+    expiry_ns: Ints
+    tick_above: Ints
+    tick_step: Ints
+    is_inverse: Bools
+    terms: Floats
+
+
+class WantedColumns(NamedTuple):
+    """The choice, rows bid and ask; money (3, 2, n) has the rows M_*."""
+
+    ticks: Ints
+    lots: Ints
+    reason: Ints
+    money: Floats
+    is_stale: Bools
+
+
+class Contract(NamedTuple):
+    """One instrument as the kernel sees it: terms, theo, and what a price unit is in USD."""
+
+    tick: float
+    above: int
+    step: int
+    is_inverse: bool
+    maker: float
+    fee_cap: float
+    lot: float
+    theo: float
+    forward: float
+    usd: float
+
+
+class SideTerms(NamedTuple):
+    """One side of one instrument; money in price units per unit of amount, ticks 0 = none."""
+
+    sign: int
+    touch: int
+    touch_amount: float
+    opposite: int
+    price_limit: float
+    middle: float
+    half: float
+    ln_touch: float
+    k: float
+    adverse: float
+    lean: float
+    own_size: float
+    edge_min: float
+    amount: float
