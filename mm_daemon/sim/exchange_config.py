@@ -91,6 +91,9 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     margin: MarginConfig = MarginConfig()
     delivery_window_us: int = 30 * MINUTE_US
     delivery_sample_us: int = 6 * SECOND_US
+    delivery_price_tick_e8: int = 1_000_000
+    delivery_prices_kept: int = 1_000
+    expired_kept: int = 5_000
     settlement_pause_us: int = 2 * SECOND_US
     portfolio_interval_us: int = 100_000
     quotes_freeze_us: int = SECOND_US
