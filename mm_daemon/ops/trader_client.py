@@ -1,6 +1,6 @@
 """The ops end of the trader's socket: asks for views, hands over knobs, receives log lines.
 
-A trader that is down answers nothing: callers get `TraderAway` at once, never a wait.
+A trader that is down answers nothing: callers get `TraderAwayError` at once, never a wait.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REPLY_TIMEOUT_S = 1.0
 RECONNECT_S = 0.2
 
 
-class TraderAway(Exception):
+class TraderAwayError(Exception):
     """No trader is connected, or it did not answer in time."""
 
 
@@ -72,7 +72,7 @@ class TraderClient(asyncio.Protocol):
             await self._lost.wait()
 
     async def view(self, name: str) -> Any:
-        """The view as plain JSON-able values. Raises TraderAway; KeyError for an unknown name."""
+        """The view as plain values. Raises TraderAwayError; KeyError for an unknown name."""
         kind = VIEWS[name]
         body = await self._request({"type": "view", "name": name})
         return msgspec.to_builtins(msgspec.msgpack.decode(body, type=kind))
@@ -85,7 +85,7 @@ class TraderClient(asyncio.Protocol):
 
     async def _request(self, fields: dict[str, Any]) -> bytes:
         if self._transport is None:
-            raise TraderAway("the trader is not running")
+            raise TraderAwayError("the trader is not running")
         request_id = self._next_id
         self._next_id += 1
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -94,7 +94,9 @@ class TraderClient(asyncio.Protocol):
         try:
             return await asyncio.wait_for(future, REPLY_TIMEOUT_S)
         except TimeoutError as error:
-            raise TraderAway(f"the trader did not answer within {REPLY_TIMEOUT_S} s") from error
+            raise TraderAwayError(
+                f"the trader did not answer within {REPLY_TIMEOUT_S} s"
+            ) from error
         finally:
             self._waiting.pop(request_id, None)
 
@@ -115,7 +117,7 @@ class TraderClient(asyncio.Protocol):
         self._transport = None
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(TraderAway("the trader went away"))
+                future.set_exception(TraderAwayError("the trader went away"))
         self._waiting.clear()
         self._lost.set()
 
@@ -127,6 +129,6 @@ class TraderClient(asyncio.Protocol):
         if future is None or future.done():
             return
         if message.error:
-            future.set_exception(TraderAway(message.error))
+            future.set_exception(TraderAwayError(message.error))
         else:
             future.set_result(message.body)

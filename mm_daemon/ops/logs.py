@@ -1,0 +1,72 @@
+"""structlog JSON lines on standard error: UTC nanoseconds, snake_case events, no secrets.
+
+Repeats of one event beyond a pace are counted instead of printed, so a storm cannot fill the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import structlog
+
+SECRET_KEYS = ("secret", "token", "password", "signature", "authorization")
+REPEATS_PER_WINDOW = 50
+WINDOW_S = 10.0
+
+
+def redact(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replaces the value of every key that names a secret."""
+    for key in event:
+        if any(word in key.lower() for word in SECRET_KEYS):
+            event[key] = "[redacted]"
+    return event
+
+
+class RepeatLimiter:
+    """Drops lines of one event beyond a pace and says how many it dropped."""
+
+    def __init__(self, mono_s: Callable[[], float]) -> None:
+        self._mono_s = mono_s
+        self._windows: dict[str, tuple[float, int]] = {}
+
+    def __call__(
+        self, _: Any, __: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        name = str(event.get("event", ""))
+        now_s = self._mono_s()
+        start_s, count = self._windows.get(name, (now_s, 0))
+        if now_s - start_s >= WINDOW_S:
+            if count > REPEATS_PER_WINDOW:
+                event["repeats_dropped"] = count - REPEATS_PER_WINDOW
+            start_s, count = now_s, 0
+        self._windows[name] = (start_s, count + 1)
+        if count >= REPEATS_PER_WINDOW:
+            raise structlog.DropEvent
+        return event
+
+
+def stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Adds the wall time where the line brought none."""
+    event.setdefault("ts_ns", time.time_ns())
+    return event
+
+
+def make_logger(level: str, process: str) -> structlog.typing.FilteringBoundLogger:
+    """A JSON logger bound to the process's name."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            stamp,
+            redact,
+            RepeatLimiter(time.monotonic),
+            structlog.processors.JSONRenderer(sort_keys=True),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        process=process,
+    )
+    return logger

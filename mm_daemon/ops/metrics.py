@@ -1,0 +1,145 @@
+"""Prometheus exposition of the shared page's slots and of ops' own counters.
+
+A slot is named by its whole series, `mm_quotes_live{underlying="BTC",side="bid"}`; the kind follows
+from the name (`_total` counts, `_bucket` with `le`, `_sum` and `_count` make a histogram, the rest
+are gauges). Reading is a copy of the page, so a scrape can never delay a quote.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from mm_daemon.ipc.page import (
+    CRASH_COUNT,
+    GENERATION_SEEN,
+    PERMIT_DEADLINE_MONO_NS,
+    PID_WORDS,
+    PROGRESS_WORDS,
+    Page,
+)
+
+_SERIES = re.compile(r"^(?P<name>[a-z_:][a-z0-9_:]*)(?:\{(?P<labels>[^}]*)\})?$")
+_LABEL = re.compile(r'([a-z_]+)="([^"]*)"')
+PERMISSIONS = (("quote", 1), ("hedge", 2), ("reduce", 4))
+
+
+@dataclass
+class _Family:
+    kind: str
+    labels: tuple[str, ...]
+    slots: list[tuple[tuple[str, ...], str, int]] = field(default_factory=list)
+    """(label values without `le`, suffix or `le` bound, slot index)."""
+
+
+def parse_series(series: str) -> tuple[str, dict[str, str]]:
+    """Name and labels. Raises ValueError for what is not a series."""
+    match = _SERIES.match(series)
+    if match is None:
+        raise ValueError(f'{series!r}: expected name{{label="value",...}}')
+    return match["name"], dict(_LABEL.findall(match["labels"] or ""))
+
+
+class PageCollector(Collector):
+    """Reads the page at each scrape."""
+
+    def __init__(self, page: Page, help_of: dict[str, str], mono_ns: Callable[[], int]) -> None:
+        self._page = page
+        self._help_of = help_of
+        self._mono_ns = mono_ns
+        self._families: dict[str, _Family] = {}
+        for index, series in enumerate(page.slot_names):
+            self._add(series, index)
+
+    def collect(self) -> Iterator[Metric]:
+        values = self._page.slots.tolist()
+        for name, family in self._families.items():
+            yield _render(name, self._help_of.get(name, name), family, values)
+        yield from self._page_words()
+
+    def _add(self, series: str, index: int) -> None:
+        name, labels = parse_series(series)
+        kind, suffix = "gauge", ""
+        if name.endswith("_total"):
+            kind = "counter"
+        for ending in ("_bucket", "_sum", "_count"):
+            if name.endswith(ending) and name != "mm_crash_count":
+                kind, suffix, name = "histogram", ending, name.removesuffix(ending)
+        if suffix == "_bucket":
+            suffix = labels.pop("le")
+        family = self._families.setdefault(name, _Family(kind, tuple(labels)))
+        assert family.labels == tuple(labels), (series, family.labels)
+        family.slots.append((tuple(labels.values()), suffix, index))
+
+    def _page_words(self) -> Iterable[Metric]:
+        words = self._page.words
+        permission = GaugeMetricFamily(
+            "mm_permission", "1 where the latch grants this permission", labels=["kind"]
+        )
+        held = self._page.permission
+        for name, bit in PERMISSIONS:
+            permission.add_metric([name], float(bool(held & bit)))
+        yield permission
+        yield GaugeMetricFamily(
+            "mm_kill_generation", "Generation of the latch", value=self._page.generation
+        )
+        yield GaugeMetricFamily(
+            "mm_kill_generation_seen", "Generation the gate has seen", value=words[GENERATION_SEEN]
+        )
+        yield GaugeMetricFamily(
+            "mm_permit_remaining_seconds",
+            "Time until the permit to add risk runs out",
+            value=(words[PERMIT_DEADLINE_MONO_NS] - self._mono_ns()) / 1e9,
+        )
+        yield GaugeMetricFamily(
+            "mm_crashes_recent", "Crashes of the trader in ten minutes", value=words[CRASH_COUNT]
+        )
+        alive = GaugeMetricFamily("mm_process_up", "1 where the process runs", labels=["process"])
+        for name, word in PID_WORDS.items():
+            alive.add_metric([name], float(words[word] != 0))
+        yield alive
+        progress = CounterMetricFamily(
+            "mm_progress", "Progress counters the watchdog reads", labels=["counter"]
+        )
+        for name, word in PROGRESS_WORDS.items():
+            progress.add_metric([name], words[word])
+        yield progress
+
+
+def _render(name: str, text: str, family: _Family, values: Sequence[float]) -> Metric:
+    labels = list(family.labels)
+    if family.kind == "counter":
+        counter = CounterMetricFamily(name.removesuffix("_total"), text, labels=labels)
+        for label_values, _, index in family.slots:
+            counter.add_metric(list(label_values), values[index])
+        return counter
+    if family.kind == "histogram":
+        return _render_histogram(name, text, family, values)
+    gauge = GaugeMetricFamily(name, text, labels=labels)
+    for label_values, _, index in family.slots:
+        gauge.add_metric(list(label_values), values[index])
+    return gauge
+
+
+def _render_histogram(name: str, text: str, family: _Family, values: Sequence[float]) -> Metric:
+    """Slots count each bucket by itself; the exposition wants them cumulated."""
+    histogram = HistogramMetricFamily(name, text, labels=list(family.labels))
+    for label_values in dict.fromkeys(slot[0] for slot in family.slots):
+        mine = {suffix: values[i] for held, suffix, i in family.slots if held == label_values}
+        total = 0.0
+        buckets: list[tuple[str, float]] = []
+        for bound, count in mine.items():
+            if bound not in ("_sum", "_count"):
+                total += count
+                buckets.append((bound, total))
+        histogram.add_metric(list(label_values), buckets, sum_value=mine["_sum"])
+    return histogram
