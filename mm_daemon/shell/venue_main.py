@@ -70,11 +70,12 @@ def build_server(
         raise VenueStartError(f"venue: --speed expects a positive pace, found {speed}")
     script = load_scenario(scenario)
     clock = clock if clock is not None else RisingClock()
-    exchange = Exchange(exchange_config(script))
+    start_us = clock.now_us()
+    exchange = Exchange(exchange_config(script), start_us)
     world = World(
         WorldConfig(
             seed=seed,
-            start_us=clock.now_us(),
+            start_us=start_us,
             scenario=script,
             speed=speed,
             tier=TIERS[tier],

@@ -16,6 +16,8 @@ import orjson
 FRAME_BYTES_MAX: Final = 32_768
 """Deribit refuses larger frames and bodies before it looks inside."""
 
+_ENVELOPE: Final = frozenset(("jsonrpc", "method", "params"))
+
 RequestId = int | str | None
 
 
@@ -66,7 +68,10 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def decode_request(raw: bytes, default_method: str | None = None) -> Request:
-    """Read one JSON-RPC frame or POST body; a body posted to a method's own path may omit it.
+    """Read one JSON-RPC frame or POST body.
+
+    A body posted to a method's own path (`default_method`) may omit the method, and the whole
+    envelope with it: it is then the parameters alone.
 
     A request without an id is accepted and answered without one: Deribit's own examples answer
     `test_request` in that form.  Batches and positional parameters are not.
@@ -79,6 +84,8 @@ def decode_request(raw: bytes, default_method: str | None = None) -> Request:
         raise BadFrameError(-32700, "Parse error") from None
     if not isinstance(frame, dict):
         raise BadFrameError(-32600, "Invalid Request", extra={"reason": "expected one object"})
+    if default_method is not None and not _ENVELOPE & frame.keys():
+        return Request(request_id=None, method=default_method, params=frame)
     request_id = frame.get("id")
     if isinstance(request_id, bool) or not isinstance(request_id, int | str | None):
         raise BadFrameError(-32600, "Invalid Request", extra={"reason": "id must be int or string"})
