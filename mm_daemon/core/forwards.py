@@ -161,13 +161,12 @@ class Forwards:
     def _micro_price(self, market: Market, instrument_id: int) -> float:
         if instrument_id < 0:
             return math.nan
-        touch = market.touch
         tick = float(self._tick[instrument_id])
         return micro_price(
-            int(touch.bid_ticks[instrument_id]) * tick,
-            int(touch.ask_ticks[instrument_id]) * tick,
-            float(touch.bid_amount[instrument_id]),
-            float(touch.ask_amount[instrument_id]),
+            int(market.bid_ticks[instrument_id]) * tick,
+            int(market.ask_ticks[instrument_id]) * tick,
+            float(market.bid_amount[instrument_id]),
+            float(market.ask_amount[instrument_id]),
         )
 
     def _run_ladder(self, curve: _Curve, market: Market, now_ns: Ns) -> None:
@@ -213,8 +212,8 @@ class Forwards:
             underlying[e] = _stated(market, expiry, now_ns)
             if expiry.future_id >= 0:
                 future[e] = self._micro_price(market, expiry.future_id)
-                bid = market.touch.bid_ticks[expiry.future_id]
-                ask = market.touch.ask_ticks[expiry.future_id]
+                bid = market.bid_ticks[expiry.future_id]
+                ask = market.ask_ticks[expiry.future_id]
                 future_half[e] = 0.5 * (ask - bid) * self._tick[expiry.future_id]
             reference = underlying[e]
             for known in (future[e], curve.forward[e], index):
@@ -223,13 +222,13 @@ class Forwards:
         return ForwardInputs(years, parity, parity_half, future, future_half, underlying, index)
 
     def _parity(self, pairs: _Pairs, market: Market, reference: float) -> tuple[float, float]:
-        touch, tick = market.touch, self._tick
+        tick = self._tick
         found = parity_forward(
             strike=pairs.strike,
-            call_bid=touch.bid_ticks[pairs.call] * tick[pairs.call],
-            call_ask=touch.ask_ticks[pairs.call] * tick[pairs.call],
-            put_bid=touch.bid_ticks[pairs.put] * tick[pairs.put],
-            put_ask=touch.ask_ticks[pairs.put] * tick[pairs.put],
+            call_bid=market.bid_ticks[pairs.call] * tick[pairs.call],
+            call_ask=market.ask_ticks[pairs.call] * tick[pairs.call],
+            put_bid=market.bid_ticks[pairs.put] * tick[pairs.put],
+            put_ask=market.ask_ticks[pairs.put] * tick[pairs.put],
             reference=reference,
             is_inverse=pairs.is_inverse,
         )

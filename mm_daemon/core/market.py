@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from mm_daemon.core.book import Book, Validity
 from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
-from mm_daemon.core.quote_terms import TouchColumns
+from mm_daemon.core.quote_terms import TouchMatrices
 from mm_daemon.domain.events import (
     BookChanged,
     BookLost,
@@ -44,23 +44,21 @@ _FLOW_RATE_PER_NS = math.log(2.0) / (FLOW_HALF_LIFE_S * NS_PER_S)
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
+_TOUCH_TICKS = ("bid_ticks", "ask_ticks", "second_bid_ticks", "second_ask_ticks")
+_TOUCH_MONEY = ("bid_amount", "ask_amount", "price_min", "price_max")
+_TOUCH_FLAGS = ("book_valid", "is_open")
+"""Rows of the three matrices that kernels read the touch from."""
 _INT_COLUMNS = (
-    "bid_ticks",
-    "ask_ticks",
-    "second_bid_ticks",
-    "second_ask_ticks",
     "book_ts_recv_ns",
     "book_ts_venue_ns",
     "ticker_ts_recv_ns",
     "flow_ts_ns",
 )
-_ZERO_COLUMNS = ("bid_amount", "ask_amount", "flow_amount")
+_ZERO_COLUMNS = ("flow_amount",)
 _NAN_COLUMNS = (
     "mark",
     "mark_vol",
     "underlying_price",
-    "price_min",
-    "price_max",
     "funding_8h",
     "open_interest",
 )
@@ -102,8 +100,9 @@ class Market:
             setattr(self, name, np.empty(0, dtype=np.int64))
         for name in (*_ZERO_COLUMNS, *_NAN_COLUMNS):
             setattr(self, name, np.empty(0, dtype=np.float64))
-        self.book_valid = np.empty(0, dtype=np.bool_)
-        self.is_open = np.empty(0, dtype=np.bool_)
+        self.touch = TouchMatrices(
+            np.zeros((4, 0), dtype=np.int64), np.zeros((4, 0)), np.zeros((2, 0), dtype=np.bool_)
+        )
         self.index_price: dict[str, float] = {}
         self.index_ts_recv_ns: dict[str, int] = {}
         self.vol_index: dict[str, float] = {}
@@ -141,8 +140,7 @@ class Market:
             setattr(self, name, _grown(getattr(self, name), len(catalog), 0.0))
         for name in _NAN_COLUMNS:
             setattr(self, name, _grown(getattr(self, name), len(catalog), math.nan))
-        self.book_valid = _grown(self.book_valid, len(catalog), False)
-        self.is_open = _grown(self.is_open, len(catalog), True)
+        self._grow_touch(old, len(catalog))
         added = catalog.instruments[old:]
         self._books.extend(Book(instrument.grid) for instrument in added)
         self._lifecycles.extend(Lifecycle.OPEN for _ in added)
@@ -201,8 +199,10 @@ class Market:
     def digest(self) -> bytes:
         """16 bytes over all state, equal for equal histories."""
         state = blake2b(digest_size=16)
-        for name in (*_INT_COLUMNS, *_ZERO_COLUMNS, *_NAN_COLUMNS, "book_valid", "is_open"):
+        for name in (*_INT_COLUMNS, *_ZERO_COLUMNS, *_NAN_COLUMNS):
             state.update(getattr(self, name).tobytes())
+        for matrix in self.touch:
+            state.update(matrix.tobytes())
         for book in self._books:
             state.update(book.digest())
         words = (
@@ -332,20 +332,22 @@ class Market:
         if underlying not in self._dirty_underlyings:
             self._dirty_underlyings.append(underlying)
 
-    def _bind_views(self) -> None:
-        """The touch for kernels, and views: writing through one costs two thirds of the array's."""
-        self.touch = TouchColumns(
-            self.bid_ticks,
-            self.ask_ticks,
-            self.second_bid_ticks,
-            self.second_ask_ticks,
-            self.bid_amount,
-            self.ask_amount,
-            self.price_min,
-            self.price_max,
-            self.book_valid,
-            self.is_open,
+    def _grow_touch(self, old: int, new: int) -> None:
+        ticks, money, flags = self.touch
+        self.touch = TouchMatrices(
+            np.zeros((4, new), dtype=np.int64), np.zeros((4, new)), np.zeros((2, new), np.bool_)
         )
+        self.touch.money[2:] = np.nan
+        self.touch.flags[1] = True
+        for grown, kept in zip(self.touch, (ticks, money, flags), strict=True):
+            grown[:, :old] = kept
+        rows = (_TOUCH_TICKS, _TOUCH_MONEY, _TOUCH_FLAGS)
+        for matrix, names in zip(self.touch, rows, strict=True):
+            for row, name in enumerate(names):
+                setattr(self, name, matrix[row])
+
+    def _bind_views(self) -> None:
+        """Writing through a memoryview costs two thirds of writing through the array."""
         self._bid_ticks = _view(self.bid_ticks)
         self._ask_ticks = _view(self.ask_ticks)
         self._second_bid_ticks = _view(self.second_bid_ticks)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from mm_daemon.core.catalog import Floats, Ints
+from mm_daemon.core.catalog import Bools, Floats, Ints
 from mm_daemon.core.quote_kernel import (
     bar,
     choose_side,
@@ -37,6 +37,7 @@ from mm_daemon.core.quote_terms import (
     P_PULL_FRACTION,
     P_STOP_NS,
     P_WING_DELTA,
+    Q_LOTS,
     R_BLACKLIST,
     R_BOOK_INVALID,
     R_DELTA_RANGE,
@@ -68,22 +69,49 @@ def choose_into(
     now_ns: int,
     lots_ratio: float,
     credit_price_usd: float,
-    touch: TouchColumns,
-    rests: LiveColumns,
-    asked: LiveColumns,
-    costs: CostColumns,
-    contracts: ContractColumns,
+    touch_ticks: Ints,
+    touch_money: Floats,
+    touch_flags: Bools,
+    rest_bid_ticks: Ints,
+    rest_bid_lots: Ints,
+    rest_ask_ticks: Ints,
+    rest_ask_lots: Ints,
+    asked_bid_ticks: Ints,
+    asked_bid_lots: Ints,
+    asked_ask_ticks: Ints,
+    asked_ask_lots: Ints,
+    lean_rows: Floats,
+    intensity: Floats,
+    contract_ints: Ints,
+    is_inverse: Bools,
+    terms: Floats,
     board: Floats,
     policy: Floats,
     held: Ints,
     basis: Floats,
-    out: WantedColumns,
+    quotes: Ints,
+    money: Floats,
+    is_stale_out: Bools,
     trace: Floats,
 ) -> None:
-    """Choose both sides of every id into `out`; held (2, n) bars a side by its reason.
+    """Choose both sides of every id into quotes (3, 2, n), money (3, 2, n) and is_stale_out (2, n).
 
-    basis (3, 2, n) of a side that stays is renewed: it was approved again just now.
+    held (2, n) bars a side by its reason; basis (3, 2, n) of a side that stays is renewed: it was
+    approved again just now. Arrays come flat, because a tuple of arrays costs three times as much
+    to pass; inside they are grouped again at no cost.
     """
+    touch = TouchColumns(
+        touch_ticks[0], touch_ticks[1], touch_ticks[2], touch_ticks[3],
+        touch_money[0], touch_money[1], touch_money[2], touch_money[3],
+        touch_flags[0], touch_flags[1],
+    )  # fmt: skip
+    rests = LiveColumns(rest_bid_ticks, rest_bid_lots, rest_ask_ticks, rest_ask_lots)
+    asked = LiveColumns(asked_bid_ticks, asked_bid_lots, asked_ask_ticks, asked_ask_lots)
+    costs = CostColumns(lean_rows[0], lean_rows[1], intensity[0], intensity[1], intensity[2])
+    contracts = ContractColumns(
+        contract_ints[0], contract_ints[1], contract_ints[2], is_inverse, terms
+    )
+    out = WantedColumns(quotes[0], quotes[1], quotes[2], money, is_stale_out)
     for position in range(ids.size):
         i = ids[position]
         barred = gate(i, now_ns, touch, contracts, board, policy)
@@ -242,12 +270,12 @@ def is_stale(i: int, basis: Floats, board: Floats, fraction: float) -> bool:
 
 
 @kernel
-def approve_into(ids: Ints, board: Floats, wanted: WantedColumns, basis: Floats) -> None:
+def approve_into(ids: Ints, board: Floats, quotes: Ints, money: Floats, basis: Floats) -> None:
     """Record what the wanted quotes of these ids were decided on, as they are sent."""
     for position in range(ids.size):
         i = ids[position]
         for side in range(2):
-            if wanted.lots[side, i] > 0:
+            if quotes[Q_LOTS, side, i] > 0:
                 basis[B_FORWARD, side, i] = board[FORWARD, i]
                 basis[B_VOL, side, i] = board[VOL, i]
-                basis[B_EDGE_USD, side, i] = wanted.money[M_EDGE, side, i]
+                basis[B_EDGE_USD, side, i] = money[M_EDGE, side, i]

@@ -214,6 +214,7 @@ def best_candidate(
     best_ticks, best_value, best_net = 0, 0.0, 0.0
     fee_bars = False
     behind = 0
+    last_value = -math.inf
     ticks = start_ticks(contract, side)
     for row in range(CANDIDATES_MAX):
         if ticks <= 0 or behind > levels_back:
@@ -226,13 +227,29 @@ def best_candidate(
             value = fill_value(price, side.amount, ahead, net, contract, side)
             if best_ticks == 0 or value > best_value:
                 best_ticks, best_value, best_net = ticks, value, net
+            # With a constant queue, exp(-distance) * net has one peak: past it nothing is better.
+            is_past = behind > 0 and value < last_value and trace.shape[0] == 0
+            if is_past and not _fee_bends(price, levels_back, contract, side):
+                break
             behind += is_behind
+            last_value = value if is_behind else -math.inf
         elif net + max(fee_at(price, contract), 0.0) >= side.edge_min:
             fee_bars = True
         if row < trace.shape[0]:
             _trace_candidate(trace[row], ticks, is_behind, contract, side)
         ticks = back_legal(ticks, side.sign, contract.above, contract.step)
     return best_ticks, best_value, best_net, fee_bars
+
+
+@kernel
+def _fee_bends(price: float, levels_back: float, contract: Contract, side: SideTerms) -> bool:
+    """Whether a bid's fee may still reach its cap further back, which steepens its net edge."""
+    if side.sign < 0 or contract.maker <= 0.0:
+        return False
+    rate = contract.maker if contract.is_inverse else contract.maker * contract.forward
+    reach = (levels_back + 1.0) * contract.step * contract.tick
+    bend = rate / contract.fee_cap
+    return price > bend >= price - reach
 
 
 @kernel

@@ -102,6 +102,15 @@ BASIS_ROWS: Final = 3
 MONEY_ROWS: Final = 3
 """Value and gain over what rests, in USD an hour; net edge in USD per unit of amount."""
 
+(Q_TICKS, Q_LOTS, Q_REASON) = range(3)
+QUOTE_ROWS: Final = 3
+(I_LN_A, I_K, I_ADVERSE) = range(3)
+INTENSITY_ROWS: Final = 3
+(L_LEAN, L_OWN_SIZE) = range(2)
+LEAN_ROWS: Final = 2
+(C_EXPIRY_NS, C_TICK_ABOVE, C_TICK_STEP) = range(3)
+CONTRACT_INT_ROWS: Final = 3
+
 TRACE_FIELDS: Final = (
     "ticks",
     "price",
@@ -118,6 +127,24 @@ TRACE_FIELDS: Final = (
 )
 """Columns of an explanation's candidates; money in price units per unit of amount."""
 CANDIDATES_MAX: Final = 48
+
+
+class TouchMatrices(NamedTuple):
+    """The market as a kernel call takes it: ticks (4, n), money (4, n), flags (2, n).
+
+    Rows in the order of the fields of `TouchColumns`.
+    """
+
+    ticks: Ints
+    money: Floats
+    flags: Bools
+
+
+class CostMatrices(NamedTuple):
+    """Lean and own-size cost (2, n) in price units; intensities (3, 2, n) by side."""
+
+    lean: Floats
+    intensity: Floats
 
 
 class TouchColumns(NamedTuple):

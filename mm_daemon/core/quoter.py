@@ -19,7 +19,13 @@ from mm_daemon.core.knobs import Knobs
 from mm_daemon.core.quote_choice import approve_into, choose_into
 from mm_daemon.core.quote_terms import (
     BASIS_ROWS,
+    C_EXPIRY_NS,
+    C_TICK_ABOVE,
+    C_TICK_STEP,
     CANDIDATES_MAX,
+    CONTRACT_INT_ROWS,
+    L_LEAN,
+    L_OWN_SIZE,
     MONEY_ROWS,
     P_BLACKLISTED,
     P_DELTA_MAX,
@@ -37,17 +43,20 @@ from mm_daemon.core.quote_terms import (
     P_WIDTH,
     P_WING_DELTA,
     POLICY_ROWS,
+    Q_LOTS,
+    Q_REASON,
+    Q_TICKS,
+    QUOTE_ROWS,
     T_FEE_CAP,
     T_FEE_MAKER,
     T_LOT,
     T_TICK,
     TERMS_ROWS,
     TRACE_FIELDS,
-    ContractColumns,
-    CostColumns,
+    CostMatrices,
     LiveColumns,
     Reason,
-    TouchColumns,
+    TouchMatrices,
     WantedColumns,
 )
 from mm_daemon.core.theo import TheoBoard
@@ -97,16 +106,18 @@ class Quoter:
         self._policy: Floats = self._settings
         self._held: Ints = np.zeros((2, 0), dtype=np.int64)
         self._basis: Floats = np.full((BASIS_ROWS, 2, 0), np.nan)
-        self.wanted = _no_wants(0)
+        self._quotes, self._money, self._is_stale = _no_wants(0)
         self.resize(catalog)
 
     def resize(self, catalog: Catalog) -> None:
         """Grow to a larger catalogue. `apply_settings` must follow: new options have none."""
         old, new = self._size, len(catalog)
-        wanted = _no_wants(new)
-        for grown, kept in zip(wanted, self.wanted, strict=True):
-            grown[..., :old] = kept
-        self.wanted = wanted
+        quotes, money, is_stale = _no_wants(new)
+        quotes[..., :old] = self._quotes
+        money[..., :old] = self._money
+        is_stale[:, :old] = self._is_stale
+        self._quotes, self._money, self._is_stale = quotes, money, is_stale
+        self.wanted = _columns(quotes, money, is_stale)
         held, basis = self._held, self._basis
         self._held = np.zeros((2, new), dtype=np.int64)
         self._held[:, :old] = held
@@ -125,9 +136,13 @@ class Quoter:
         terms[T_LOT] = catalog.lot
         terms[T_FEE_MAKER] = catalog.fee_maker
         terms[T_FEE_CAP] = catalog.fee_cap
-        self._contracts = ContractColumns(
-            catalog.expiry_ns, catalog.tick_above, catalog.tick_step, catalog.is_inverse, terms
-        )
+        integers = np.zeros((CONTRACT_INT_ROWS, new), dtype=np.int64)
+        integers[C_EXPIRY_NS] = catalog.expiry_ns
+        integers[C_TICK_ABOVE] = catalog.tick_above
+        integers[C_TICK_STEP] = catalog.tick_step
+        self._contract_ints: Ints = integers
+        self._is_inverse: Bools = catalog.is_inverse
+        self._terms: Floats = terms
         self._names = tuple(instrument.name for instrument in catalog.instruments)
         self._size = new
 
@@ -166,10 +181,10 @@ class Quoter:
     def choose(
         self,
         ids: Ints,
-        touch: TouchColumns,
+        touch: TouchMatrices,
         rests: LiveColumns,
         asked: LiveColumns,
-        costs: CostColumns,
+        costs: CostMatrices,
         board: TheoBoard,
         now_ns: Ns,
         *,
@@ -186,30 +201,34 @@ class Quoter:
             now_ns,
             lots_ratio,
             credit_price_usd,
-            touch,
-            rests,
-            asked,
-            costs,
-            self._contracts,
+            *touch,
+            *rests,
+            *asked,
+            *costs,
+            self._contract_ints,
+            self._is_inverse,
+            self._terms,
             board.columns,
             self._policy,
             self._held,
             self._basis,
-            self.wanted,
+            self._quotes,
+            self._money,
+            self._is_stale,
             _NO_TRACE,
         )
 
     def approve(self, ids: Ints, board: TheoBoard) -> None:
         """Remember what the wanted quotes of these ids were decided on; call as they are sent."""
-        approve_into(ids, board.columns, self.wanted, self._basis)
+        approve_into(ids, board.columns, self._quotes, self._money, self._basis)
 
     def explain(
         self,
         instrument_id: int,
-        touch: TouchColumns,
+        touch: TouchMatrices,
         rests: LiveColumns,
         asked: LiveColumns,
-        costs: CostColumns,
+        costs: CostMatrices,
         board: TheoBoard,
         now_ns: Ns,
         *,
@@ -217,23 +236,28 @@ class Quoter:
         credit_price_usd: float = 0.0,
     ) -> Explanation:
         """The choice for one option with all its terms; changes nothing."""
-        wanted = _no_wants(self._size)
+        quotes, money, is_stale = _no_wants(self._size)
+        wanted = _columns(quotes, money, is_stale)
         trace = np.full((2, CANDIDATES_MAX, len(TRACE_FIELDS)), np.nan)
         choose_into(
             np.array([instrument_id], dtype=np.int64),
             now_ns,
             lots_ratio,
             credit_price_usd,
-            touch,
-            rests,
-            asked,
-            costs,
-            self._contracts,
+            *touch,
+            *rests,
+            *asked,
+            *costs,
+            self._contract_ints,
+            self._is_inverse,
+            self._terms,
             board.columns,
             self._policy,
             self._held,
             self._basis.copy(),
-            wanted,
+            quotes,
+            money,
+            is_stale,
             trace,
         )
         i = instrument_id
@@ -243,8 +267,8 @@ class Quoter:
             vol=float(board.vol[i]),
             forward=float(board.forward[i]),
             delta=float(board.delta[i]),
-            lean=float(costs.lean[i]),
-            own_size=float(costs.own_size[i]),
+            lean=float(costs.lean[L_LEAN, i]),
+            own_size=float(costs.lean[L_OWN_SIZE, i]),
             settings=self.settings_of(i),
             bid=_explained(wanted, trace, 0, i),
             ask=_explained(wanted, trace, 1, i),
@@ -276,18 +300,15 @@ class Quoter:
         self._policy[P_WIDTH] *= self._widen
 
 
-def _no_wants(size: int) -> WantedColumns:
-    return WantedColumns(
-        ticks=np.zeros((2, size), dtype=np.int64),
-        lots=np.zeros((2, size), dtype=np.int64),
-        reason=np.full((2, size), int(Reason.UNDECIDED), dtype=np.int64),
-        money=np.zeros((MONEY_ROWS, 2, size)),
-        is_stale=_falses((2, size)),
-    )
+def _no_wants(size: int) -> tuple[Ints, Floats, Bools]:
+    """Matrices of wanted quotes (3, 2, n), their money (3, 2, n) and staleness (2, n)."""
+    quotes = np.zeros((QUOTE_ROWS, 2, size), dtype=np.int64)
+    quotes[Q_REASON] = Reason.UNDECIDED
+    return quotes, np.zeros((MONEY_ROWS, 2, size)), np.zeros((2, size), dtype=np.bool_)
 
 
-def _falses(shape: tuple[int, int]) -> Bools:
-    return np.zeros(shape, dtype=np.bool_)
+def _columns(quotes: Ints, money: Floats, is_stale: Bools) -> WantedColumns:
+    return WantedColumns(quotes[Q_TICKS], quotes[Q_LOTS], quotes[Q_REASON], money, is_stale)
 
 
 def _rows(side: Side | None) -> slice:

@@ -10,7 +10,7 @@ from mm_daemon.core.calibration import Calibration
 from mm_daemon.core.catalog import Catalog, Floats
 from mm_daemon.core.knobs import Knobs
 from mm_daemon.core.market import Market
-from mm_daemon.core.quote_terms import CostColumns, LiveColumns
+from mm_daemon.core.quote_terms import CostMatrices, LiveColumns
 from mm_daemon.core.quoter import Quoter
 from mm_daemon.core.theo import TheoBoard
 from mm_daemon.domain.events import BookChanged, IndexSeen, TickerSeen
@@ -155,10 +155,11 @@ def live(world: Catalog) -> LiveColumns:
     return LiveColumns(*(np.zeros(len(world), dtype=np.int64) for _ in range(4)))
 
 
-def costs(world: Catalog, ln_a: float = 4.0, k: float = 1.5, adverse: float = 0.1) -> CostColumns:
+def costs(world: Catalog, ln_a: float = 4.0, k: float = 1.5, adverse: float = 0.1) -> CostMatrices:
     n = len(world)
-    full: Floats = np.ones((2, n))
-    return CostColumns(np.zeros(n), np.zeros(n), full * ln_a, full * k, full * adverse)
+    intensity: Floats = np.empty((3, 2, n))
+    intensity[0], intensity[1], intensity[2] = ln_a, k, adverse
+    return CostMatrices(np.zeros((2, n)), intensity)
 
 
 def underlying_params(**quoting: float) -> UnderlyingParams:
