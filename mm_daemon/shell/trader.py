@@ -61,6 +61,8 @@ from mm_daemon.ipc.page import (
     PERMIT_DEADLINE_MONO_NS,
     PROGRESS_LOOP,
     PROGRESS_MARKET_DATA,
+    RECONCILED_INCARNATION,
+    SWEPT_GENERATION,
     TRADER_PID,
     Page,
     TraderState,
@@ -74,15 +76,31 @@ from mm_daemon.kernel.gate import Gate
 from mm_daemon.kernel.pump import Journal, Pump
 from mm_daemon.kernel.pump import Node as KernelNode
 from mm_daemon.shell.compute_pool import ComputeLink
+from mm_daemon.shell.measures import Measures
 from mm_daemon.shell.ops_link import OpsLink
 from mm_daemon.shell.ws_session import WsSession, WsWire
 
 POLL_S = 0.002
 HEALTH_S = 0.25
-METRICS_S = 0.25
+PUBLISH_S = 0.1
 GC_IDLE_S = 5.0
 GC_THRESHOLDS = (200_000, 50, 1_000)
 EXIT_CRASHED = 70
+
+
+class Standing(Protocol):
+    """What the node lets the guard and the operator know through the shared page."""
+
+    @property
+    def state(self) -> TraderState: ...
+
+    @property
+    def swept_generation(self) -> int:
+        """The latch generation for which the venue showed nothing open, twice."""
+        ...
+
+    @property
+    def is_reconciled(self) -> bool: ...
 
 
 class TraderNode(KernelNode, Protocol):
@@ -92,9 +110,7 @@ class TraderNode(KernelNode, Protocol):
 
     def metrics(self) -> Sequence[float]: ...
 
-    def trader_state(self) -> int: ...
-
-    def swept_generation(self) -> int: ...
+    def standing(self) -> Standing: ...
 
 
 class VenueLanguage(Protocol):
@@ -144,7 +160,7 @@ class Trader:
         tape: Journal,
         ledger: Journal,
         inference: Inference | None,
-        metric_slots: Sequence[int],
+        incarnation: int,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._places = places
@@ -155,7 +171,7 @@ class Trader:
         self._page = page
         self._latch = latch
         self._inference = inference
-        self._metric_slots = metric_slots
+        self._incarnation = incarnation
         self._vaults: dict[Conn, dict[str, str]] = {conn: {} for conn in Conn}
         self._wires: dict[Conn, WsWire] = {}
         self._gate = Gate(
@@ -189,6 +205,8 @@ class Trader:
             places.trader_socket, view=node.view, feed=self.feed, drain=self.begin_drain
         )
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="latch")
+        self._measures = Measures(page)
+        self._is_draining = False
         self._flush_is_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
@@ -207,7 +225,7 @@ class Trader:
         self._poll()
         self._health_due_s = self._loop.time() + HEALTH_S
         self._loop.call_later(HEALTH_S, self._sample_health)
-        self._loop.call_later(METRICS_S, self._publish_metrics)
+        self._loop.call_later(PUBLISH_S, self._publish)
         self._loop.call_later(GC_IDLE_S, self._collect_garbage)
         wake_socket = open_wake_socket(self._places.wake_socket)
         self._loop.add_reader(wake_socket, self._on_wake, wake_socket)
@@ -234,8 +252,10 @@ class Trader:
 
     def begin_drain(self, reason: str) -> None:
         """Starts the graceful stop; `run` returns when it has ended."""
+        self._is_draining = True
         self._page.trader_state = TraderState.STOPPING
         self.feed(Drain(reason=reason))
+        self._want_flush()
 
     def feed(self, event: Input) -> None:
         """Feeds one input and keeps the timer at the node's next deadline."""
@@ -245,6 +265,7 @@ class Trader:
     # -- callbacks of the loop --------------------------------------------------------------------
 
     def _on_frame(self, conn: Conn, payload: bytes) -> None:
+        self._measures.frame_received(conn)
         redacted, secrets = self._language.redact(payload)
         if secrets:
             self._vaults[conn].update(secrets)
@@ -259,6 +280,7 @@ class Trader:
             return
         if wire is not None:
             self._wires[conn] = wire
+            self._measures.connects[conn] += 1
         self._pump.feed(ConnectionChanged(conn=conn, is_up=wire is not None, reason=reason))
         self._want_flush()
 
@@ -270,7 +292,9 @@ class Trader:
     def _flush(self) -> None:
         self._flush_is_due = False
         self._observe()
+        risk_before = self._gate.sent_by_kind[FrameKind.RISK]
         self.feed(Flush())
+        self._measures.flushed(self._gate.sent_by_kind[FrameKind.RISK] > risk_before)
 
     def _poll(self) -> None:
         self._page.words[PROGRESS_LOOP] += 1
@@ -323,6 +347,7 @@ class Trader:
 
     def _sample_health(self) -> None:
         lag_s = max(0.0, self._loop.time() - self._health_due_s)
+        self._measures.loop_lag_s = lag_s
         wall_drift_ns = time.time_ns() - (self._clock.mono_ns() + self._clock.wall_offset_ns)
         journal_lag_ns = 0 if self._gate.journal_is_sound else 1 << 62
         self.feed(
@@ -335,13 +360,19 @@ class Trader:
         self._health_due_s = self._loop.time() + HEALTH_S
         self._loop.call_later(HEALTH_S, self._sample_health)
 
-    def _publish_metrics(self) -> None:
-        slots = self._page.slots
-        for slot, value in zip(self._metric_slots, self._node.metrics(), strict=True):
+    def _publish(self) -> None:
+        """Metrics and standing into the page, a few times a second."""
+        slots, words = self._page.slots, self._page.words
+        for slot, value in enumerate(self._node.metrics()):
             slots[slot] = value
-        if not self._drained.done() and self._page.trader_state is not TraderState.STOPPING:
-            self._page.trader_state = TraderState(self._node.trader_state())
-        self._loop.call_later(METRICS_S, self._publish_metrics)
+        self._measures.publish(slots, self._gate, self._ops, self._pump)
+        standing = self._node.standing()
+        words[SWEPT_GENERATION] = max(words[SWEPT_GENERATION], standing.swept_generation)
+        if standing.is_reconciled:
+            words[RECONCILED_INCARNATION] = self._incarnation
+        if not self._is_draining:
+            self._page.trader_state = standing.state
+        self._loop.call_later(PUBLISH_S, self._publish)
 
     def _collect_garbage(self) -> None:
         """Freezes what start-up made; from then on collections are rare and small."""

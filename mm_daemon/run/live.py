@@ -1,0 +1,170 @@
+"""The live trader: recovers what the last life left, opens the journal, and trades until
+drained."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from mm_daemon.domain.codec import decode_ledger
+from mm_daemon.domain.errors import ConfigError
+from mm_daemon.domain.inputs import Start
+from mm_daemon.domain.outputs import CheckpointRecord, IntentRecord, LedgerRecord, QuoteRecord
+from mm_daemon.domain.params import Params
+from mm_daemon.domain.permission import OPERATOR, PRESETS
+from mm_daemon.ipc.latch import LatchStore
+from mm_daemon.ipc.ledger import Ledger, read_ledger
+from mm_daemon.ipc.page import TRADER_INCARNATION, Page, TraderState
+from mm_daemon.ipc.session import CONFIG, machine_facts, previous_session, write_header
+from mm_daemon.ipc.tape import Tape
+from mm_daemon.run.places import ChildPlaces
+from mm_daemon.shell.clock import live_clock
+from mm_daemon.shell.trader import Inference, Trader, TraderNode, TraderPlaces, VenueLanguage
+
+EXIT_DONE = 0
+EXIT_UNCONFIRMED = 3
+SEQUENCES_SKIPPED = 1_000
+"""Added to the counter after a crash: ids given out but not yet on the ledger are never reused."""
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What the ledger of the last life says."""
+
+    next_sequence: int
+    checkpoint: bytes
+    records: tuple[LedgerRecord, ...]
+    """Everything after the last checkpoint, oldest first."""
+
+
+@dataclass(frozen=True)
+class LiveTrader:
+    """All that `app` decides for a live trader."""
+
+    params: Params
+    venue_settings: Callable[[str], bytes]
+    """The protocol's settings for a session name, as MessagePack."""
+    make_node: Callable[[], TraderNode]
+    language: VenueLanguage
+    inference: Inference | None
+    secret: str
+    ws_url: str
+    config_text: str
+    lock_path: Path | None
+
+
+def run_live(live: LiveTrader, places: ChildPlaces) -> int:
+    """Runs one life of the trader; the exit code tells the guard how it ended."""
+    return uvloop.run(_trade(live, places))
+
+
+async def _trade(live: LiveTrader, places: ChildPlaces) -> int:
+    page = Page.attach(places.page)
+    page.trader_state = TraderState.STARTING
+    page.words[TRADER_INCARNATION] = places.incarnation
+    clock = live_clock()
+    recovered = recover(places)
+    start = Start(
+        session=places.session.name,
+        epoch=_next_epoch(places.layout.state_dir / "epoch"),
+        first_sequence=recovered.next_sequence,
+        seed=secrets.randbits(62),
+        wall_offset_ns=clock.wall_offset_ns,
+        params=live.params,
+        venue_settings=live.venue_settings(places.session.name),
+        checkpoint=recovered.checkpoint,
+        ledger_tail=msgspec.msgpack.encode(recovered.records),
+        latch_generation=page.generation,
+        latch_permission=page.permission,
+        latch_tasks=page.tasks,
+    )
+    write_header(places.session, {"machine": machine_facts(live.lock_path), "epoch": start.epoch})
+    (places.session / CONFIG).write_text(live.config_text)
+    tape = Tape(places.session)
+    ledger = Ledger(places.session)
+    latch = LatchStore(places.layout.latch, page)
+    trader = Trader(
+        places=TraderPlaces(
+            session=places.session,
+            compute_socket=places.layout.compute_socket,
+            trader_socket=places.layout.trader_socket,
+            wake_socket=places.layout.wake,
+            ws_url=live.ws_url,
+        ),
+        start=start,
+        node=live.make_node(),
+        language=live.language,
+        secret=live.secret,
+        clock=clock,
+        page=page,
+        latch=latch,
+        tape=tape,
+        ledger=ledger,
+        inference=live.inference,
+        incarnation=places.incarnation,
+    )
+    loop = asyncio.get_running_loop()
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(stop, trader.begin_drain, stop.name)
+    loop.add_signal_handler(signal.SIGUSR1, _kill_by_signal, latch)
+    result = await trader.run()
+    tape.close()
+    ledger.close()
+    page.trader_state = TraderState.DOWN
+    return EXIT_DONE if result.is_confirmed else EXIT_UNCONFIRMED
+
+
+def _kill_by_signal(latch: LatchStore) -> None:
+    latch.raise_latch(OPERATOR, PRESETS["cancel_all"], "SIGUSR1", ts_ns=time.time_ns())
+
+
+def recover(places: ChildPlaces) -> Recovered:
+    """Reads the newest earlier ledger of the same venue. JournalError where it is corrupt."""
+    previous = previous_session(places.data_dir, places.session)
+    if previous is None or previous.name < places.sessions_since:
+        return Recovered(next_sequence=1, checkpoint=b"", records=())
+    checkpoint = b""
+    next_sequence = 1
+    records: list[LedgerRecord] = []
+    for raw in read_ledger(previous):
+        record = decode_ledger(raw.payload)
+        if isinstance(record, CheckpointRecord):
+            checkpoint, next_sequence = record.state, record.next_sequence
+            records.clear()
+            continue
+        records.append(record)
+        if isinstance(record, IntentRecord | QuoteRecord):
+            next_sequence = max(next_sequence, record.request_id + 1)
+    return Recovered(
+        next_sequence=next_sequence + SEQUENCES_SKIPPED,
+        checkpoint=checkpoint,
+        records=tuple(records),
+    )
+
+
+def _next_epoch(path: Path) -> int:
+    """The fencing epoch of this host's shard: one more than the last life had, durably."""
+    try:
+        epoch = int(path.read_text()) + 1
+    except FileNotFoundError:
+        epoch = 1
+    except ValueError as error:
+        raise ConfigError(
+            f"{path}: not a whole number; restore it or write a higher one"
+        ) from error
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("w") as file:
+        file.write(str(epoch))
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    return epoch
