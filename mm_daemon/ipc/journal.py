@@ -217,6 +217,7 @@ class JournalKeeper:
         self.directory = directory
         self._retain_bytes = retain_bytes
         self._synced: dict[Path, int] = {}
+        self._finished: set[Path] = set()
 
     def sync(self) -> None:
         """Bring every written byte to the disk.
@@ -246,9 +247,12 @@ class JournalKeeper:
                 gone += prune(self.directory, stem, bound)
         for path in gone:
             self._synced.pop(path, None)
+            self._finished.discard(path)
         return gone
 
     def _sync_segment(self, path: Path) -> None:
+        if path in self._finished:
+            return
         try:
             fd = os.open(path, os.O_RDWR)
         except FileNotFoundError:
@@ -262,6 +266,8 @@ class JournalKeeper:
             os.fdatasync(fd)
             os.pwrite(fd, used.to_bytes(8, "little"), W_SYNCED_BYTES * 8)
             self._synced[path] = done
+            if sealed:
+                self._finished.add(path)
         except OSError as error:
             raise JournalError(f"{path}: cannot sync: {error.strerror}") from error
         finally:

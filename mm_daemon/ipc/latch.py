@@ -25,6 +25,7 @@ from mm_daemon.domain.permission import (
     PERMISSION_NONE,
     REASON_BYTES_MAX,
     SWEEP,
+    TASKS_NONE,
     Clearer,
     LatchEntry,
     LatchRefusal,
@@ -78,11 +79,12 @@ class LatchStore:
         try:
             return _decode(self.path.read_bytes())
         except FileNotFoundError:
-            return _latched_by_file(
-                f"no latch file at {self.path}: `mm-daemon reset --init` creates it"
-            )
+            # Nothing of ours can be working where the daemon was never set up, and what is there
+            # is somebody else's to cancel.
+            why = f"no latch file at {self.path}: `mm-daemon reset --init` creates it"
+            return _latched_by_file(why, TASKS_NONE)
         except (OSError, ValueError) as error:
-            return _latched_by_file(f"latch file damaged ({error}): {self.path}")
+            return _latched_by_file(f"latch file damaged ({error}): {self.path}", SWEEP)
 
     def state(self) -> LatchState:
         """What holds now: the page's table, or the file where no daemon runs."""
@@ -243,8 +245,8 @@ class LatchStore:
         return self.path.with_name("start-blocked")
 
 
-def _latched_by_file(reason: str) -> LatchState:
-    entry = LatchEntry(LATCH_FILE, PERMISSION_NONE, SWEEP, _short(reason), 0)
+def _latched_by_file(reason: str, tasks: int) -> LatchState:
+    entry = LatchEntry(LATCH_FILE, PERMISSION_NONE, tasks, _short(reason), 0)
     return LatchState(0).raise_(entry)
 
 

@@ -50,6 +50,11 @@ class Layout:
         return self.runtime_dir / "trader.lock"
 
     @property
+    def session_file(self) -> Path:
+        """Holds the path of the session directory of the trader's present life."""
+        return self.runtime_dir / "session"
+
+    @property
     def kill_file(self) -> Path:
         """Whoever can touch this file stops the trading; its content is the reason."""
         return self.runtime_dir / "KILL"

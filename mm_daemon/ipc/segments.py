@@ -50,6 +50,7 @@ W_SYNCED_BYTES: Final = 5
 W_BOOT_ID: Final = 6  # two words
 
 RECORD_BODY: Final = struct.Struct("<BBHQ")
+_SUFFIX: Final = ".seg"
 _U32_MASK: Final = 0xFFFF_FFFF
 
 
@@ -92,15 +93,16 @@ class TornTail:
 
 def segment_path(directory: Path, stem: str, index: int) -> Path:
     """`tape-000007.seg` and the like."""
-    return directory / f"{stem}-{index:06d}.seg"
+    return directory / f"{stem}-{index:06d}{_SUFFIX}"
 
 
 def segment_indices(directory: Path, stem: str) -> list[int]:
     """Indices of the segments present, rising."""
+    prefix = f"{stem}-"
     found = []
-    for path in directory.glob(f"{stem}-*.seg"):
-        digits = path.name[len(stem) + 1 : -4]
-        if digits.isdigit():
+    for name in os.listdir(directory):
+        digits = name[len(prefix) : -len(_SUFFIX)]
+        if name.startswith(prefix) and name.endswith(_SUFFIX) and digits.isdigit():
             found.append(int(digits))
     return sorted(found)
 

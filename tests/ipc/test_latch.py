@@ -29,6 +29,7 @@ from mm_daemon.ipc.locks import file_lock
 from mm_daemon.ipc.page import LATCH, LATCH_ROWS, Page, latch_word
 
 CANCEL_ALL = PRESETS["cancel_all"]
+NOTHING = Mask(0, 0)
 HALT = PRESETS["halt_quoting"]
 
 
@@ -52,7 +53,7 @@ def page_mask(page: Page) -> Mask:
 
 def test_missing_file_counts_as_latched_and_says_how_to_create_it(tmp_path: Path) -> None:
     state = LatchStore(tmp_path / "latch.json", None).load()
-    assert state.effective() == CANCEL_ALL
+    assert state.effective() == NOTHING
     assert state.entries[0].source == LATCH_FILE
     assert "reset --init" in state.entries[0].reason
 
@@ -61,7 +62,7 @@ def test_reset_does_not_lift_a_missing_file_but_init_does(tmp_path: Path) -> Non
     store = LatchStore(tmp_path / "latch.json", None)
     refused = store.reset(store.load().generation, (LATCH_FILE,))
     assert isinstance(refused, LatchRefused)
-    assert store.load().effective() == CANCEL_ALL
+    assert store.load().effective() == NOTHING
     done = store.init(ts_ns=1)
     assert isinstance(done, LatchState)
     assert store.load().effective() == OPEN

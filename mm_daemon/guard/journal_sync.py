@@ -1,0 +1,95 @@
+"""The guard's syncing thread: brings the trader's journal to the disk, a few milliseconds behind.
+
+It is not the watchdog, because a disk may make it wait for seconds. What it cannot do it says in
+the shared page, where the trader's gate finds it: a failed sync stays said until the guard starts
+again (the kernel forgets pages it failed to write), a full disk until there is room.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+from mm_daemon.guard.log import log
+from mm_daemon.ipc import ledger, tape
+from mm_daemon.ipc.journal import JournalError, JournalKeeper
+from mm_daemon.ipc.page import JOURNAL_FAULT, JOURNAL_SYNC_MONO_NS, Page
+
+FAULT_NONE: Final = 0
+FAULT_SYNC: Final = 1
+FAULT_SPACE: Final = 2
+
+_PRUNE_INTERVAL_S: Final = 5.0
+
+
+class JournalSyncer:
+    """Keeps the journals of the trader's present session."""
+
+    def __init__(self, page: Page, interval_s: float, tape_bytes_max: int) -> None:
+        self._page = page
+        self._interval_s = interval_s
+        self._tape_bytes_max = tape_bytes_max
+        self._keepers: list[JournalKeeper] = []
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._pruned_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="journal-sync", daemon=True)
+
+    def start(self) -> None:
+        """Begin syncing."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Sync once more and end the thread."""
+        self._stop.set()
+        self._thread.join()
+
+    def follow(self, session: Path) -> None:
+        """Keep this session from now on, and the one before it until its last bytes are safe."""
+        keeper = JournalKeeper(session, {ledger.STEM: None, tape.STEM: self._tape_bytes_max})
+        with self._lock:
+            self._keepers = [*self._keepers[-1:], keeper]
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self._turn()
+        self._turn()
+
+    def _turn(self) -> None:
+        with self._lock:
+            keepers = list(self._keepers)
+        for keeper in keepers:
+            self._sync(keeper)
+        if keepers:
+            self._prepare(keepers[-1])
+
+    def _sync(self, keeper: JournalKeeper) -> None:
+        try:
+            keeper.sync()
+        except JournalError as error:
+            self._fail(FAULT_SYNC, error)
+        else:
+            self._page.words[JOURNAL_SYNC_MONO_NS] = time.monotonic_ns()
+
+    def _prepare(self, keeper: JournalKeeper) -> None:
+        now_s = time.monotonic()
+        if now_s - self._pruned_s >= _PRUNE_INTERVAL_S:
+            self._pruned_s = now_s
+            for path in keeper.prune():
+                log("tape_pruned", path=str(path))
+        try:
+            keeper.prepare()
+        except JournalError as error:
+            self._fail(FAULT_SPACE, error)
+        else:
+            if self._page.words[JOURNAL_FAULT] == FAULT_SPACE:
+                self._page.words[JOURNAL_FAULT] = FAULT_NONE
+                log("journal_recovered")
+
+    def _fail(self, fault: int, error: JournalError) -> None:
+        if self._page.words[JOURNAL_FAULT] in (FAULT_SYNC, fault):
+            return
+        self._page.words[JOURNAL_FAULT] = fault
+        log("journal_fault", fault=fault, detail=str(error))
