@@ -35,6 +35,12 @@ def emergency_frames(
     assert len(calls) <= _FRAMES_MAX, f"{len(calls)} emergency frames, at most {_FRAMES_MAX}"
     first_id = KILL_ID_BASE + now_ns // NS_PER_MS * _FRAMES_MAX
     return [
-        OutFrame(conn, FrameKind.SAFE, request(first_id + rank, method, params), 0, generation)
+        OutFrame(
+            conn=conn,
+            kind=FrameKind.SAFE,
+            payload=request(first_id + rank, method, params),
+            request_id=0,
+            generation=generation,
+        )
         for rank, (method, params) in enumerate(calls)
     ]

@@ -141,7 +141,8 @@ class MarketFeed:
             self._resyncs.next_deadline_ns(may_ask=self.subscriptions.is_idle),
             self.subscriptions.next_deadline_ns(),
         ]
-        if self._reading is not None and self._reading.left:
+        is_unasked = self._reading.left if self._reading is not None else self._read_wanted
+        if is_unasked:
             deadlines.append(self._catalogue_pacer.ready_ns())
         known = [deadline for deadline in deadlines if deadline is not None]
         return min(known) if known else None

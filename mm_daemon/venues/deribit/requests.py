@@ -27,7 +27,8 @@ from mm_daemon.domain.intents import (
     ResetMmp,
     Resync,
 )
-from mm_daemon.domain.orders import RejectReason
+from mm_daemon.domain.orders import Purpose, RejectReason
+from mm_daemon.domain.permission import HEDGE, QUOTE, REDUCE
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
 from mm_daemon.venues.deribit.encode import Encoder
 from mm_daemon.venues.deribit.errors import LOCAL_NOT_SENT
@@ -99,6 +100,7 @@ class Requests:
                 request_id=intent.request_id,
                 context=parts,
                 kind=FrameKind.RISK,
+                needs=QUOTE,
                 generation=generation,
                 valid_until_ns=intent.valid_until_ns,
             )
@@ -110,13 +112,14 @@ class Requests:
         if not session.is_ready:
             self._not_sent(intent)
             return
-        kind = FrameKind.RISK
+        kind, needs = FrameKind.RISK, QUOTE
         match intent:
             case PlaceOrder():
                 ask = Ask.PLACE
                 method, params = self._encoder.place(intent)
                 valid_until_ns = intent.valid_until_ns
                 kind = FrameKind.REDUCE if intent.reduce_only else FrameKind.RISK
+                needs = _permission_of(intent)
             case AmendOrder():
                 ask = Ask.AMEND
                 method, params = self._encoder.amend(intent)
@@ -131,6 +134,7 @@ class Requests:
             now_ns,
             request_id=intent.request_id,
             kind=kind,
+            needs=needs,
             generation=generation,
             valid_until_ns=valid_until_ns,
         )
@@ -237,3 +241,10 @@ class Requests:
             self._deferred.append(
                 RequestDone(intent.request_id, RejectReason.OTHER, LOCAL_NOT_SENT, text, 0)
             )
+
+
+def _permission_of(intent: PlaceOrder) -> int:
+    """The permission an order needs. An amend or an MMP reset serves quoting."""
+    if intent.purpose is Purpose.QUOTE:
+        return QUOTE
+    return REDUCE if intent.reduce_only or intent.purpose is Purpose.FLATTEN else HEDGE

@@ -142,6 +142,7 @@ class Session:
         request_id: int = 0,
         context: object = None,
         kind: FrameKind = FrameKind.SAFE,
+        needs: int = 0,
         generation: int = 0,
         valid_until_ns: Ns = NO_DEADLINE,
     ) -> None:
@@ -151,7 +152,15 @@ class Session:
         )
         self._next_id += 1
         self._outbox.append(
-            OutFrame(self.conn, kind, payload, request_id, generation, valid_until_ns)
+            OutFrame(
+                conn=self.conn,
+                kind=kind,
+                payload=payload,
+                request_id=request_id,
+                needs=needs,
+                generation=generation,
+                valid_until_ns=valid_until_ns,
+            )
         )
 
     def answer(self, wire_id: object) -> tuple[Pending | None, bool]:
