@@ -71,9 +71,11 @@ def implied_vol_one(
         return math.nan
     in_the_money = (forward > strike) == is_call
     value = price - abs(forward - strike) if in_the_money else price
-    root = math.sqrt(forward) * math.sqrt(strike)
-    target = value / root
+    if not 0.0 < value < min(forward, strike):
+        return math.nan
+    target = value / (math.sqrt(forward) * math.sqrt(strike))
     x = -abs(math.log(forward / strike))
+    # Scaling may round a value one ulp below the ceiling up to it.
     if not 0.0 < target < math.exp(0.5 * x):
         return math.nan
     return _total_vol(target, x) / math.sqrt(tte_years)
