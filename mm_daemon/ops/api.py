@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from mm_daemon.domain.inputs import TraderKnob
@@ -95,9 +96,9 @@ class ControlApi:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            return web.json_response({"error": error.text or error.reason}, status=error.status)
+            return _json({"error": error.text or error.reason}, status=error.status)
         except TraderAwayError as error:
-            return web.json_response({"error": str(error)}, status=503)
+            return _json({"error": str(error)}, status=503)
 
     @web.middleware
     async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -134,14 +135,14 @@ class ControlApi:
     def _view(self, name: str) -> Handler:
         async def handle(request: web.Request) -> web.Response:
             _require(request, Role.VIEW)
-            return web.json_response(await self._around.trader.view(name))
+            return _json(await self._around.trader.view(name))
 
         return handle
 
     async def _status(self, request: web.Request) -> web.Response:
         """Answers also without a trader: the page knows the latch."""
         _require(request, Role.VIEW)
-        return web.json_response(await self.status())
+        return _json(await self.status())
 
     async def status(self) -> dict[str, Any]:
         page = self._around.page
@@ -167,7 +168,7 @@ class ControlApi:
 
     async def _audit(self, request: web.Request) -> web.Response:
         _require(request, Role.VIEW)
-        return web.json_response({"entries": self._around.audit.tail(200)})
+        return _json({"entries": self._around.audit.tail(200)})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: one snapshot a second; a slow reader gets fewer, never a queue."""
@@ -184,7 +185,7 @@ class ControlApi:
                     snapshot[name] = await self._around.trader.view(name)
                 except TraderAwayError:
                     snapshot[name] = None
-            event = f"id: {sequence}\ndata: {json.dumps(snapshot)}\n\n"
+            event = f"id: {sequence}\ndata: {msgspec.json.encode(snapshot).decode()}\n\n"
             try:
                 await response.write(event.encode())
             except ConnectionError:
@@ -214,7 +215,7 @@ class ControlApi:
         problem = await asyncio.to_thread(self._persist)
         is_seen = await seen
         self._note(request, "kill", level=level, scope=scope, reason=reason, generation=generation)
-        return web.json_response(
+        return _json(
             {
                 "generation": generation,
                 "level": level,
@@ -254,7 +255,7 @@ class ControlApi:
         wake(self._around.layout.wake)
         await self._around.trader.notify_reset(result.generation)
         self._note(request, "reset", reason=reason, generation=result.generation)
-        return web.json_response(
+        return _json(
             {
                 "generation": result.generation,
                 "by": actor.name,
@@ -278,7 +279,7 @@ class ControlApi:
             raise web.HTTPBadRequest(text=f"expected name and value: {error!r}") from error
         await self._around.trader.knob(knob)
         self._note(request, "params", name=knob.name, value=knob.value, reason=knob.underlying)
-        return web.json_response({"accepted": True})
+        return _json({"accepted": True})
 
     def _persist(self) -> str:
         try:
@@ -312,6 +313,13 @@ class ControlApi:
                 **fields,
             }
         )
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    """A JSON answer; what is not a number (no theo, no market) becomes null."""
+    return web.Response(
+        body=msgspec.json.encode(value), content_type="application/json", status=status
+    )
 
 
 def _require(request: web.Request, role: Role) -> Actor:

@@ -124,7 +124,7 @@ class VenueLanguage(Protocol):
 
     def fill(self, payload: bytes, secret: str, vault: dict[str, str]) -> bytes: ...
 
-    def emergency_frames(self) -> tuple[bytes, ...]:
+    def emergency_frames(self, conn: Conn, now_ns: Ns) -> list[OutFrame]:
         """Wide cancels that need no decision state."""
         ...
 
@@ -431,9 +431,9 @@ class Trader:
         for conn in (Conn.KILL, Conn.TRADE):
             if conn not in self._wires:
                 continue
-            for payload in self._language.emergency_frames():
-                frame = OutFrame(conn=conn, kind=FrameKind.SAFE, payload=payload, request_id=0)
-                self._gate.send(frame, self._clock.stamp())
+            now_ns = self._clock.stamp()
+            for frame in self._language.emergency_frames(conn, now_ns):
+                self._gate.send(frame, now_ns)
 
 
 def _line(event: str, **fields: str | int | float | bool) -> Log:

@@ -1,0 +1,198 @@
+"""The ops process: its listeners, its permit and its log, in one task group.
+
+Control and metrics have listeners of their own, so that a scrape storm cannot reach the control
+API; the command line comes in over a unix socket, which works without tokens. Whatever dies in
+here, the trader only sees its permit run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from mm_daemon.domain.permission import QUOTE
+from mm_daemon.ipc.latch import LatchStore
+from mm_daemon.ipc.layout import Layout
+from mm_daemon.ipc.page import PERMIT_DEADLINE_MONO_NS, PROGRESS_LOOP, Page, TraderState
+from mm_daemon.ops.api import ControlApi, Surroundings
+from mm_daemon.ops.audit import AuditLog
+from mm_daemon.ops.auth import load_tokens
+from mm_daemon.ops.logs import make_logger
+from mm_daemon.ops.metrics import PageCollector
+from mm_daemon.ops.openapi import document
+from mm_daemon.ops.permit import LocalPermit
+from mm_daemon.ops.trader_client import LogLine, TraderClient
+
+CONSOLE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+CONSOLE_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+HEALTH_STALL_S = 2.0
+
+
+@dataclass(frozen=True)
+class OpsSettings:
+    """What the ops process is told."""
+
+    layout: Layout
+    page: Path
+    control_listen: str
+    metrics_listen: str
+    tokens_file: Path
+    permit_s: float
+    environment: str
+    log_level: str
+    build: dict[str, Any]
+    help_texts: dict[str, str]
+
+
+def run_ops(settings: OpsSettings) -> int:
+    """Serves until SIGTERM."""
+    import uvloop
+
+    uvloop.run(_serve(settings))
+    return 0
+
+
+async def _serve(settings: OpsSettings) -> None:
+    log = make_logger(settings.log_level, "ops")
+    page = Page.attach(settings.page)
+    trader = TraderClient(settings.layout.trader_socket, lambda line: _write(log, line))
+    permit = LocalPermit(
+        settings.layout.state_dir / "permit.lock", page, settings.permit_s, time.monotonic_ns
+    )
+    around = Surroundings(
+        page=page,
+        latch=LatchStore(settings.layout.latch, page),
+        layout=settings.layout,
+        audit=AuditLog(settings.layout.state_dir / "audit.jsonl"),
+        tokens=load_tokens(settings.tokens_file),
+        trader=trader,
+        build=settings.build,
+        is_open=settings.environment == "sim",
+    )
+    control = ControlApi(around).application()
+    _add_console(control, settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runners = [
+        await _listen(control, settings.control_listen, settings.layout.ops_socket),
+        await _listen(_metrics_app(settings, page, trader), settings.metrics_listen, None),
+    ]
+    log.info("ops_started", control=settings.control_listen, metrics=settings.metrics_listen)
+    tasks = [asyncio.create_task(trader.run()), asyncio.create_task(permit.run())]
+    try:
+        await stop.wait()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for runner in runners:
+            await runner.cleanup()
+        around.audit.close()
+
+
+async def _listen(app: web.Application, listen: str, unix: Path | None) -> web.AppRunner:
+    """Raises OSError naming the address where the port is taken."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    host, _, port = listen.rpartition(":")
+    try:
+        await web.TCPSite(runner, host, int(port)).start()
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {listen}: {error.strerror}") from error
+    if unix is not None:
+        unix.unlink(missing_ok=True)
+        await web.UnixSite(runner, str(unix)).start()
+        unix.chmod(0o600)
+    return runner
+
+
+def _add_console(app: web.Application, settings: OpsSettings) -> None:
+    async def page(request: web.Request) -> web.Response:
+        name = request.match_info.get("name", "index.html")
+        kind = CONSOLE_TYPES.get(name.rpartition(".")[2])
+        file = resources.files("mm_daemon.ops") / "console" / name
+        if kind is None or "/" in name or not file.is_file():
+            raise web.HTTPNotFound(text=f"no file {name!r}")
+        return web.Response(
+            text=file.read_text(), content_type=kind, charset="utf-8", headers=CONSOLE_HEADERS
+        )
+
+    async def openapi(_: web.Request) -> web.Response:
+        return web.json_response(document(str(settings.build.get("version", ""))))
+
+    app.router.add_get("/", page)
+    app.router.add_get("/console/{name}", page)
+    app.router.add_get("/v1/openapi.json", openapi)
+
+
+def _metrics_app(settings: OpsSettings, page: Page, trader: TraderClient) -> web.Application:
+    registry = CollectorRegistry()
+    registry.register(PageCollector(page, settings.help_texts, time.monotonic_ns))
+    health = Health(page)
+
+    async def metrics(_: web.Request) -> web.Response:
+        text = await asyncio.to_thread(generate_latest, registry)
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthz(_: web.Request) -> web.Response:
+        is_alive = health.loop_progresses(time.monotonic())
+        return web.json_response({"loop": is_alive}, status=200 if is_alive else 503)
+
+    async def readyz(_: web.Request) -> web.Response:
+        checks = health.ready_checks(trader.is_connected)
+        return web.json_response(checks, status=200 if all(checks.values()) else 503)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    return app
+
+
+class Health:
+    """Judges the page: is the trader's loop alive, and may it quote."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._last_count = -1
+        self._changed_s = 0.0
+
+    def loop_progresses(self, now_s: float) -> bool:
+        """False once the loop counter has stood still for `HEALTH_STALL_S` between two looks."""
+        count = self._page.words[PROGRESS_LOOP]
+        if count != self._last_count:
+            self._last_count, self._changed_s = count, now_s
+        return now_s - self._changed_s < HEALTH_STALL_S
+
+    def ready_checks(self, trader_is_connected: bool) -> dict[str, bool]:
+        """Each condition of quoting, by name."""
+        permit_ns = self._page.words[PERMIT_DEADLINE_MONO_NS] - time.monotonic_ns()
+        return {
+            "trader_connected": trader_is_connected,
+            "trader_running": self._page.trader_state is TraderState.RUNNING,
+            "permission": bool(self._page.permission & QUOTE),
+            "permit_fresh": permit_ns > 0,
+        }
+
+
+def _write(log: structlog.typing.FilteringBoundLogger, line: LogLine) -> None:
+    emit = {"debug": log.debug, "warning": log.warning, "error": log.error}
+    emit.get(line.level, log.info)(
+        line.event, **{**line.fields, "ts_ns": line.ts_ns, "source": "trader"}
+    )
