@@ -82,6 +82,7 @@ class DeribitProtocol:
         market, trade = self._sessions[Conn.MARKET], self._sessions[Conn.TRADE]
         self._pacer = Pacer(interval_ns=SUBSCRIBE_INTERVAL_NS, burst=SUBSCRIBE_BURST)
         self._market = MarketFeed(settings, market, self._pacer)
+        self.catalogue = self._market.catalogue
         self._account = Account(self._market.catalogue)
         self._private = PrivateFeed(settings, trade, self._pacer, self._account, self.clock)
         self._market.routes.update(self._private.routes)
