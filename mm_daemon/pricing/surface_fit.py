@@ -21,7 +21,7 @@ from mm_daemon.pricing.arbitrage import ArbitrageReport, check_surface
 from mm_daemon.pricing.arrays import FloatArray, kernel
 from mm_daemon.pricing.surface import SliceSource, Surface, SurfaceSlice
 from mm_daemon.pricing.surface_quotes import ExpiryQuotes, SliceQuotes, select, usable_quotes
-from mm_daemon.pricing.surface_residuals import FitProblem, evaluate, from_slice, to_slice
+from mm_daemon.pricing.surface_residuals import FitProblem, from_slice, reduced, to_slice
 from mm_daemon.pricing.svi import N_PARAMETERS, SviSlice, w_one
 from mm_daemon.pricing.svi_start import quasi_explicit
 from mm_daemon.pricing.variance_time import (
@@ -148,7 +148,7 @@ def repair_slice(slice_: SviSlice, low: float, high: float) -> SviSlice:
     _vols_into(k, *slice_.row(), 1.0, vols)
     usable = np.isfinite(vols)
     quotes = _pseudo_quotes(k[usable], vols[usable])
-    settings = FitSettings(prior_weight=0.0, wing_weight=1.0)
+    settings = FitSettings(prior_weight=1e-3, wing_weight=1.0)
     candidate = _Candidate(0, 1.0, 1.0, quotes, None, None)
     solution = _solve([candidate], settings)
     assert solution.report.violations == 0, f"no slice without arbitrage was found near {slice_}"
@@ -313,14 +313,14 @@ def _shared_evaluation(
     last: list[FloatArray] = []
 
     def fun(unknowns: FloatArray) -> FloatArray:
-        residuals, jacobian = evaluate(unknowns, problem)
+        residuals, jacobian = reduced(unknowns, problem)
         last[:] = unknowns.copy(), jacobian
         return residuals
 
     def jac(unknowns: FloatArray) -> FloatArray:
         if last and np.array_equal(last[0], unknowns):
             return last[1]
-        return evaluate(unknowns, problem)[1]
+        return reduced(unknowns, problem)[1]
 
     return fun, jac
 

@@ -75,13 +75,17 @@ def from_slice(slice_: SviSlice, theta: float) -> FloatArray:
     )
 
 
-def evaluate(unknowns: FloatArray, problem: FitProblem) -> tuple[FloatArray, FloatArray]:
-    """Residuals (m,) and Jacobian (m, 5 n) at the unknowns (5 n,)."""
+def evaluate(unknowns: FloatArray, problem: FitProblem) -> tuple[FloatArray, IntArray, FloatArray]:
+    """Residuals (m,) at the unknowns (5 n,), and their Jacobian as one block a row.
+
+    The block (m, 10) holds the derivatives by ten unknowns from column `first` (m,) on: those of
+    one slice, or of two neighbours. A penalty at rest has first -1 and an empty block.
+    """
     residuals = np.zeros(problem.residual_count)
-    jacobian = np.zeros((problem.residual_count, unknowns.size))
-    n = problem.theta.size
-    table = np.ascontiguousarray(unknowns).reshape(n, N_PARAMETERS)
-    row = problem.quote_z.size
+    first = np.full(problem.residual_count, -1, dtype=np.int64)
+    blocks = np.zeros((problem.residual_count, 2 * N_PARAMETERS))
+    out = (residuals, first, blocks)
+    table = np.ascontiguousarray(unknowns).reshape(problem.theta.size, N_PARAMETERS)
     _quotes_into(
         table,
         problem.theta,
@@ -90,31 +94,70 @@ def evaluate(unknowns: FloatArray, problem: FitProblem) -> tuple[FloatArray, Flo
         problem.quote_z,
         problem.quote_vol,
         problem.quote_weight,
-        residuals,
-        jacobian,
+        *out,
     )
-    row = _butterflies_into(
-        table,
-        problem.theta,
-        problem.node_z,
-        problem.penalty,
-        problem.g_margin,
-        row,
-        residuals,
-        jacobian,
-    )
-    row = _calendars_into(
-        table,
-        problem.theta,
-        problem.pair_k,
-        problem.penalty,
-        problem.gap_margin,
-        row,
-        residuals,
-        jacobian,
-    )
-    _prior_into(table, problem.prior, problem.prior_weight, row, residuals, jacobian)
-    return residuals, jacobian
+    row = int(problem.quote_z.size)
+    weight, margin = problem.penalty, problem.g_margin
+    row = _butterflies_into(table, problem.theta, problem.node_z, weight, margin, row, *out)
+    margin = problem.gap_margin
+    row = _calendars_into(table, problem.theta, problem.pair_k, weight, margin, row, *out)
+    _prior_into(table, problem.prior, problem.prior_weight, row, *out)
+    return out
+
+
+def reduced(unknowns: FloatArray, problem: FitProblem) -> tuple[FloatArray, FloatArray]:
+    """Residuals (5 n + 1,) and Jacobian (5 n + 1, 5 n) that steps exactly as the full ones do.
+
+    A least-squares step depends on f'f, J'f and J'J alone. The kernel sums those over the few
+    rows at work, and their Cholesky root is a problem of the same steps and costs with some sixty
+    rows in place of thousands.
+    """
+    residuals, first, blocks = evaluate(unknowns, problem)
+    size = unknowns.size
+    short, root = np.zeros(size + 1), np.zeros((size + 1, size))
+    _reduce_into(residuals, first, blocks, short, root)
+    return short, root
+
+
+@kernel
+def _reduce_into(
+    residuals: FloatArray,
+    first: IntArray,
+    blocks: FloatArray,
+    short: FloatArray,
+    root: FloatArray,
+) -> None:
+    size = root.shape[1]
+    # Two neighbours reach ten columns; a block at the last slice has five empty ones behind it.
+    gram = np.zeros((size + 5, size + 5))
+    slope = np.zeros(size + 5)
+    total = 0.0
+    for row in range(residuals.size):
+        if first[row] < 0:
+            continue
+        total += residuals[row] * residuals[row]
+        start = first[row]
+        for p in range(10):
+            slope[start + p] += blocks[row, p] * residuals[row]
+            for q in range(p + 1):
+                gram[start + p, start + q] += blocks[row, p] * blocks[row, q]
+    left = total
+    for p in range(size):
+        for q in range(p + 1):
+            value = gram[p, q]
+            for r in range(q):
+                value -= root[r, p] * root[r, q]
+            if p == q:
+                assert value > 0.0
+                root[p, p] = math.sqrt(value)
+            else:
+                root[q, p] = value / root[q, q]
+        value = slope[p]
+        for r in range(p):
+            value -= root[r, p] * short[r]
+        short[p] = value / root[p, p]
+        left -= short[p] * short[p]
+    short[size] = math.sqrt(max(left, 0.0))
 
 
 @kernel
@@ -153,7 +196,8 @@ def _quotes_into(
     quote_vol: FloatArray,
     quote_weight: FloatArray,
     residuals: FloatArray,
-    jacobian: FloatArray,
+    first: IntArray,
+    blocks: FloatArray,
 ) -> None:
     d0, d1, d2 = np.empty(5), np.empty(5), np.empty(5)
     for i in range(quote_z.size):
@@ -162,8 +206,9 @@ def _quotes_into(
         vol = math.sqrt(theta[n] * W / tte_years[n])
         residuals[i] = quote_weight[i] * (vol - quote_vol[i])
         scale = quote_weight[i] * 0.5 * vol / W
+        first[i] = 5 * n
         for j in range(5):
-            jacobian[i, 5 * n + j] = scale * d0[j]
+            blocks[i, j] = scale * d0[j]
 
 
 @kernel
@@ -175,7 +220,8 @@ def _butterflies_into(
     margin: float,
     row: int,
     residuals: FloatArray,
-    jacobian: FloatArray,
+    first: IntArray,
+    blocks: FloatArray,
 ) -> int:
     d0, d1, d2 = np.empty(5), np.empty(5), np.empty(5)
     for n in range(theta.size):
@@ -186,13 +232,14 @@ def _butterflies_into(
             lack = margin - (near * near - 0.25 * slope * slope * load + 0.5 * bend)
             if lack > 0.0:
                 residuals[row] = penalty * lack
+                first[row] = 5 * n
                 for j in range(5):
                     d_near = -0.5 * z * (d1[j] - slope * d0[j] / W) / W
                     d_g = 2.0 * near * d_near - 0.5 * slope * d1[j] * load
                     d_g += 0.25 * slope * slope * d0[j] / (W * W) + 0.5 * d2[j]
-                    jacobian[row, 5 * n + j] = -penalty * d_g
+                    blocks[row, j] = -penalty * d_g
             row += 1
-        row = _lee_into(table[n], theta[n], penalty, 5 * n, row, residuals, jacobian)
+        row = _lee_into(table[n], theta[n], penalty, 5 * n, row, residuals, first, blocks)
     return row
 
 
@@ -204,7 +251,8 @@ def _lee_into(
     column: int,
     row: int,
     residuals: FloatArray,
-    jacobian: FloatArray,
+    first: IntArray,
+    blocks: FloatArray,
 ) -> int:
     """Keep both wing slopes of total variance, b (1 +- rho), below 2: g >= 0 at infinity."""
     rho = math.tanh(p[2])
@@ -213,8 +261,9 @@ def _lee_into(
         excess = steep * (1.0 + sign * rho) - 2.0
         if excess > 0.0:
             residuals[row] = penalty * excess
-            jacobian[row, column + 1] = penalty * steep * (1.0 + sign * rho)
-            jacobian[row, column + 2] = penalty * steep * sign * (1.0 - rho * rho)
+            first[row] = column
+            blocks[row, 1] = penalty * steep * (1.0 + sign * rho)
+            blocks[row, 2] = penalty * steep * sign * (1.0 - rho * rho)
         row += 1
     return row
 
@@ -228,7 +277,8 @@ def _calendars_into(
     margin: float,
     row: int,
     residuals: FloatArray,
-    jacobian: FloatArray,
+    first: IntArray,
+    blocks: FloatArray,
 ) -> int:
     near_d, far_d = np.empty(5), np.empty(5)
     d1, d2 = np.empty(5), np.empty(5)
@@ -241,9 +291,10 @@ def _calendars_into(
             lack = margin - (ratio * far_W - W)
             if lack > 0.0:
                 residuals[row] = penalty * lack
+                first[row] = 5 * n
                 for j in range(5):
-                    jacobian[row, 5 * n + j] = penalty * near_d[j]
-                    jacobian[row, 5 * n + 5 + j] = -penalty * ratio * far_d[j]
+                    blocks[row, j] = penalty * near_d[j]
+                    blocks[row, 5 + j] = -penalty * ratio * far_d[j]
             row += 1
     return row
 
@@ -255,10 +306,12 @@ def _prior_into(
     prior_weight: FloatArray,
     row: int,
     residuals: FloatArray,
-    jacobian: FloatArray,
+    first: IntArray,
+    blocks: FloatArray,
 ) -> None:
     for n in range(table.shape[0]):
         for j in range(5):
             residuals[row] = prior_weight[j] * (table[n, j] - prior[n, j])
-            jacobian[row, 5 * n + j] = prior_weight[j]
+            first[row] = 5 * n
+            blocks[row, j] = prior_weight[j]
             row += 1

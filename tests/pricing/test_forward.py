@@ -75,13 +75,14 @@ def test_parity_far_from_the_money_does_not_count() -> None:
     assert math.isnan(fw.parity_forward(**market).forward)
 
 
-def test_one_stale_pair_moves_parity_by_less_than_a_basis_point() -> None:
-    market = pairs(80_000.0)
-    for side in ("call_bid", "call_ask"):
-        market[side][4] += 0.004
-    found = fw.parity_forward(**market)
-    plain_mean_error = 0.004 / 9
-    assert abs(found.forward / 80_000.0 - 1.0) < 0.25 * plain_mean_error
+def test_a_stale_pair_counts_as_two_half_spreads_however_stale() -> None:
+    """One of nine pairs off by 40 or 400 bp: a mean would follow, a bounded influence does not."""
+    for stale in (0.004, 0.04):
+        market = pairs(80_000.0)
+        for side in ("call_bid", "call_ask"):
+            market[side][4] += stale
+        found = fw.parity_forward(**market)
+        assert abs(found.forward / 80_000.0 - 1.0) < 2.0 * 0.0006 / 8.0 * 1.05
 
 
 def test_tight_pairs_outweigh_wide_ones() -> None:

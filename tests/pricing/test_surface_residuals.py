@@ -32,17 +32,27 @@ def problem(penalty: float = 5.0, margin: float = 0.9) -> residuals.FitProblem:
     )
 
 
+def dense(unknowns: np.ndarray, case: residuals.FitProblem) -> tuple[np.ndarray, np.ndarray]:
+    """Residuals and the whole Jacobian."""
+    values, first, blocks = residuals.evaluate(unknowns, case)
+    jacobian = np.zeros((values.size, unknowns.size + 5))
+    for row in np.flatnonzero(first >= 0):
+        jacobian[row, first[row] : first[row] + 10] = blocks[row]
+    assert (jacobian[:, unknowns.size :] == 0.0).all()
+    return values, jacobian[:, : unknowns.size]
+
+
 UNKNOWNS = np.array([-0.4, -0.9, -0.4, 0.2, 0.1, -0.2, -0.5, 0.3, -0.3, 0.4])
 
 
 def test_jacobian_equals_central_differences() -> None:
     case = problem()
-    _, jacobian = residuals.evaluate(UNKNOWNS, case)
+    _, jacobian = dense(UNKNOWNS, case)
     for j in range(UNKNOWNS.size):
         step = np.zeros(UNKNOWNS.size)
         step[j] = 1e-6
-        up, _ = residuals.evaluate(UNKNOWNS + step, case)
-        down, _ = residuals.evaluate(UNKNOWNS - step, case)
+        up, _ = dense(UNKNOWNS + step, case)
+        down, _ = dense(UNKNOWNS - step, case)
         assert np.abs(jacobian[:, j] - (up - down) / 2e-6).max() < 1e-5
 
 
@@ -50,20 +60,20 @@ def test_lee_penalty_is_active_and_differentiable_for_steep_wings() -> None:
     steep = UNKNOWNS.copy()
     steep[1] = math.log(80.0)
     case = problem()
-    values, jacobian = residuals.evaluate(steep, case)
+    values, jacobian = dense(steep, case)
     lee = slice(10 + 9, 10 + 11)
     assert (values[lee] > 0.0).all()
     for j in (1, 2):
         step = np.zeros(steep.size)
         step[j] = 1e-6
-        up, _ = residuals.evaluate(steep + step, case)
-        down, _ = residuals.evaluate(steep - step, case)
+        up, _ = dense(steep + step, case)
+        down, _ = dense(steep - step, case)
         assert jacobian[lee, j] == pytest.approx((up[lee] - down[lee]) / 2e-6, rel=1e-6)
 
 
 def test_residuals_are_vol_errors_butterflies_and_calendar_gaps_of_the_slices() -> None:
     case = problem()
-    values, _ = residuals.evaluate(UNKNOWNS, case)
+    values, _ = dense(UNKNOWNS, case)
     slices = [
         residuals.to_slice(row, theta)
         for row, theta in zip(UNKNOWNS.reshape(2, 5), THETA, strict=True)
@@ -79,11 +89,21 @@ def test_residuals_are_vol_errors_butterflies_and_calendar_gaps_of_the_slices() 
 
 
 def test_a_surface_with_room_to_spare_pays_no_penalty() -> None:
-    values, jacobian = residuals.evaluate(
+    values, jacobian = dense(
         UNKNOWNS, residuals.msgspec.structs.replace(problem(margin=-1e9), gap_margin=-1e9)
     )
     assert (values[10:41] == 0.0).all()
     assert (jacobian[10:41] == 0.0).all()
+
+
+def test_the_reduced_problem_has_the_same_cost_slope_and_curvature() -> None:
+    case = problem()
+    values, jacobian = dense(UNKNOWNS, case)
+    short, root = residuals.reduced(UNKNOWNS, case)
+    assert root.shape == (11, 10)
+    assert short @ short == pytest.approx(values @ values, rel=1e-12)
+    assert root.T @ short == pytest.approx(jacobian.T @ values, rel=1e-9, abs=1e-9)
+    assert root.T @ root == pytest.approx(jacobian.T @ jacobian, rel=1e-9, abs=1e-9)
 
 
 def test_coordinates_round_trip() -> None:
