@@ -64,6 +64,7 @@ class MarketHub:
         self._perpetuals: dict[str, Stream] = {}
         self._carry: dict[Stream, None] = {}
         self._step = 0
+        self.messages_per_step_max = MESSAGES_PER_STEP_MAX
         self.lost_messages = 0
 
     # Subscribing
@@ -269,7 +270,7 @@ class MarketHub:
             table[phase] = {}
         self._carry = {}
         for spoken, stream in enumerate(due):
-            if spoken < MESSAGES_PER_STEP_MAX:
+            if spoken < self.messages_per_step_max:
                 self._speak(stream, now_us)
             else:
                 self._carry[stream] = None
