@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mm_daemon.core.order_state import QuoteRequest, WorkingOrder
+from mm_daemon.core.order_state import QuoteRequest, Verdict, WorkingOrder
 from mm_daemon.core.working_orders import WorkingOrders
 from mm_daemon.domain.events import OpenOrdersRead, OrderRead
+from mm_daemon.domain.orders import OrderEvidence
 from mm_daemon.domain.units import NS_PER_S, Ns
 
 GRACE_NS = 2 * NS_PER_S
@@ -27,8 +28,7 @@ def note_open_orders(working: WorkingOrders, read: OpenOrdersRead, sent_ns: Ns, 
     present: dict[str, None] = {}
     for evidence in read.orders:
         present[evidence.order_id] = None
-        working.on_order(evidence, now_ns)
-        _answer_by_read(working, working.by_order_id[evidence.order_id], sent_ns, now_ns)
+        _answer_by_read(working, evidence, sent_ns, now_ns)
     for state in working.sides():
         is_changed = False
         for order in state.orders:
@@ -53,8 +53,7 @@ def note_order(
         if _is_telling(order, sent_ns):
             _mark_absent(order, sent_ns)
         return
-    working.on_order(read.order, now_ns)
-    _answer_by_read(working, order, sent_ns, now_ns)
+    _answer_by_read(working, read.order, sent_ns, now_ns)
 
 
 def conclude(working: WorkingOrders, trades_sent_ns: Ns, now_ns: Ns) -> int:
@@ -85,10 +84,17 @@ def suspects(working: WorkingOrders, now_ns: Ns) -> Iterator[WorkingOrder]:
             yield order
 
 
-def _answer_by_read(working: WorkingOrders, order: WorkingOrder, sent_ns: int, now_ns: Ns) -> None:
+def _answer_by_read(
+    working: WorkingOrders, evidence: OrderEvidence, sent_ns: int, now_ns: Ns
+) -> None:
+    verdict = working.on_order(evidence, now_ns)
+    order = working.by_order_id[evidence.order_id]
     order.is_suspect = False
     if order.claims and sent_ns > order.valid_until_ns + VALID_UNTIL_MARGIN_NS:
         working.settle_unknown(order, now_ns)
+    is_tied = order.tied_ns > 0 and verdict is not Verdict.STALE and order.pending == 0
+    if is_tied and sent_ns >= order.tied_ns + GRACE_NS:
+        working.settle_tie(order, evidence)
 
 
 def _is_telling(order: WorkingOrder, sent_ns: int) -> bool:

@@ -28,6 +28,8 @@ class Verdict(IntEnum):
     """The same as known: nothing changed but the belief that it rests is confirmed."""
     STALE = 2
     """Older than what is known: not applied."""
+    TIED = 3
+    """Of the same venue millisecond with other terms: the two cannot be ordered."""
 
 
 class WorkingOrder(msgspec.Struct, eq=False):
@@ -67,6 +69,8 @@ class WorkingOrder(msgspec.Struct, eq=False):
     """The latest moment at which an unanswered request of ours may still act at the venue."""
     active_ns: int = 0
     """Last local act or evidence: reads started before this say nothing of it."""
+    tied_ns: int = 0
+    """When two reports could not be ordered; 0 when none are in doubt."""
     absent_reads: int = 0
     """Complete reads in a row that did not show it, each begun when it should have."""
     absent_since_ns: int = 0
@@ -152,7 +156,7 @@ def _apply_tie(order: WorkingOrder, evidence: OrderEvidence, total: int) -> Verd
         return Verdict.REPEATED
     order.price_ticks = evidence.price_ticks
     order.total_lots = max(order.total_lots, total)
-    return Verdict.APPLIED
+    return Verdict.TIED
 
 
 class QuoteRequest(msgspec.Struct, eq=False):
@@ -168,6 +172,8 @@ class QuoteRequest(msgspec.Struct, eq=False):
     """How many pieces of evidence the side had seen when this was sent."""
     is_unknown: bool = False
     unknown_since_ns: int = 0
+    tied_ns: int = 0
+    """When two reports could not be ordered; 0 when none are in doubt."""
     absent_reads: int = 0
     """Complete reads in a row that did not show it, each begun when it should have."""
     absent_since_ns: int = 0

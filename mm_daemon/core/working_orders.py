@@ -185,6 +185,10 @@ class WorkingOrders(OrderStore):
             order.is_unknown = order.is_unknown and bool(order.claims)
         elif was >= VenueStatus.FILLED and order.status < VenueStatus.FILLED:
             self.counters.reopened += 1
+        if verdict is Verdict.TIED and order.tied_ns == 0:
+            order.tied_ns = now_ns
+        elif verdict is Verdict.APPLIED:
+            order.tied_ns = 0
         if verdict is Verdict.REPEATED:
             self.counters.repeated += 1
         elif order.is_quote:
@@ -301,6 +305,14 @@ class WorkingOrders(OrderStore):
         state = self.side_of(order)
         self.settle_or_keep(state, order, now_ns)
         self.refresh(state)
+
+    def settle_tie(self, order: WorkingOrder, evidence: OrderEvidence) -> None:
+        """A read begun long after two reports of one millisecond shows which terms held."""
+        filled = evidence.filled_lots if order.is_quote else 0
+        order.total_lots = evidence.amount_lots + filled
+        order.price_ticks = evidence.price_ticks
+        order.tied_ns = 0
+        self.refresh(self.side_of(order))
 
     def conclude_absent(self, order: WorkingOrder, now_ns: Ns) -> None:
         """Repeated absence, with its trades read, stands in for the final word on an order.

@@ -162,11 +162,11 @@ def test_a_late_answer_still_resolves_an_unknown(working: WorkingOrders) -> None
 
 
 def test_changed_terms_prove_one_unknown_request_and_only_one(working: WorkingOrders) -> None:
-    for request_id in (1, 2):
+    for request_id in (1, 2, 3):
         working.register(quote(request_id, (50, 5), None), T0)
         working.on_request_done(done(request_id, RejectReason.UNKNOWN_OUTCOME), T0)
     working.on_order(bid(OPEN, 5, ts=1), T0)
-    assert buy_worst(working) == 10
+    assert buy_worst(working) == 15
 
 
 def test_an_accepted_side_without_any_evidence_stays_counted(working: WorkingOrders) -> None:
