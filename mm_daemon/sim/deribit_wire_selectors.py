@@ -12,9 +12,10 @@ from mm_daemon.sim.deribit_wire_channels import CURRENCIES, KIND_WORDS
 from mm_daemon.sim.deribit_wire_params import Params
 from mm_daemon.sim.deribit_wire_rpc import WireError, invalid_params
 from mm_daemon.sim.exchange_types import CancelFilter, OrderType
-from mm_daemon.sim.spec import Kind, to_e8
+from mm_daemon.sim.spec import E8, Kind, to_e8
 
 COUNT_MAX: Final = 1_000
+NOISE_E8: Final = 1e-4
 _LISTED_KINDS: Final = {"option": Kind.OPTION, "future": Kind.FUTURE}
 _ORDER_TYPES: Final = {"limit": OrderType.LIMIT, "market": OrderType.MARKET}
 _TRIGGER_TYPES: Final = (
@@ -107,12 +108,24 @@ def read_bounds_us(params: Params, *, required: bool = False) -> tuple[int | Non
     )
 
 
+def _decimal_e8(number: float) -> int | None:
+    """The decimal a client meant, in 1e-8 units; None where it meant a finer one.
+
+    Sums of doubles carry noise in their last digits (0.036000000000000004); it is not precision.
+    """
+    exact_e8 = to_e8(number)
+    if exact_e8 is not None:
+        return exact_e8
+    nearest_e8 = round(number * E8)
+    return nearest_e8 if abs(number * E8 - nearest_e8) < NOISE_E8 else None
+
+
 def read_amount_e8(params: Params, name: str) -> int | None:
     """An amount; one finer than 1e-8 is no amount."""
     number = params.number_or(name)
     if number is None:
         return None
-    amount_e8 = to_e8(number)
+    amount_e8 = _decimal_e8(number)
     if amount_e8 is None or amount_e8 < 0:
         raise WireError(10021, "invalid_amount")
     return amount_e8
@@ -123,7 +136,7 @@ def read_price_e8(params: Params, name: str = "price") -> int | None:
     number = params.number_or(name)
     if number is None:
         return None
-    price_e8 = to_e8(number)
+    price_e8 = _decimal_e8(number)
     if price_e8 is None:
         raise WireError(10026, "price_precision_exceeded")
     return price_e8
