@@ -341,22 +341,26 @@ def _require_same_origin(request: web.Request) -> None:
 
 
 async def _body(request: web.Request, *, optional: bool = False) -> dict[str, Any]:
-    """The JSON object of a request, within the size and time bounds."""
+    """The JSON object of a request, within the size and time bounds.
+
+    `optional`: whatever is wrong with the body, the act goes on without it (a kill must).
+    """
     try:
-        text = await asyncio.wait_for(request.text(), BODY_TIMEOUT_S)
-    except TimeoutError as error:
+        return await _strict_body(request)
+    except web.HTTPException:
         if optional:
             return {}
-        raise web.HTTPRequestTimeout(text="the body did not arrive in time") from error
-    if not text and optional:
-        return {}
-    if request.content_type != "application/json" and not optional:
+        raise
+
+
+async def _strict_body(request: web.Request) -> dict[str, Any]:
+    if request.content_type != "application/json":
         raise web.HTTPUnsupportedMediaType(text="expected Content-Type: application/json")
     try:
-        body = json.loads(text)
+        body = json.loads(await asyncio.wait_for(request.text(), BODY_TIMEOUT_S))
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout(text="the body did not arrive in time") from error
     except ValueError as error:
-        if optional:
-            return {}
         raise web.HTTPBadRequest(text=f"not JSON: {error}") from error
     if not isinstance(body, dict):
         raise web.HTTPBadRequest(text="expected a JSON object")
