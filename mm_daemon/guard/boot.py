@@ -24,7 +24,7 @@ from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.layout import Layout
 from mm_daemon.ipc.page import Page, PageOwner
 
-CLAIM_WAIT_S: Final = 1.0
+CLAIM_WAIT_S: Final = 0.3
 KILL_WAIT_S: Final = 5.0
 _POLL_S: Final = 0.05
 

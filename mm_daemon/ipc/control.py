@@ -1,0 +1,99 @@
+"""Raising and lowering the latch from outside the daemon's own processes: the command line's way.
+
+It must work with the daemon up, hung, half dead or absent. A page whose guard lives is the truth
+and is written first. A page without a living guard may still be read by an orphaned trader, so it
+is narrowed too, but the file is then the truth: nobody keeps such a page and file together.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from mm_daemon.domain.permission import Mask
+from mm_daemon.ipc.latch import LatchStore
+from mm_daemon.ipc.layout import Layout
+from mm_daemon.ipc.page import (
+    GENERATION_SEEN,
+    SWEPT_GENERATION,
+    TRADER_PID,
+    Page,
+    PageError,
+    page_is_owned,
+)
+from mm_daemon.ipc.wake import wake
+
+_POLL_S: Final = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A raise that holds. `page` is the page of a living guard, None where there is none."""
+
+    generation: int
+    page: Page | None
+
+
+def live_page(layout: Layout) -> Page | None:
+    """The page, if a guard lives that owns it."""
+    if not page_is_owned(layout.page):
+        return None
+    return _attach(layout)
+
+
+def open_latch(layout: Layout) -> LatchStore:
+    """The latch as it is now to be read, cleared or reset."""
+    return LatchStore(layout.latch, live_page(layout))
+
+
+def raise_everywhere(layout: Layout, source: str, mask: Mask, reason: str, *, ts_ns: int) -> Raised:
+    """Narrow whatever there is and wake the trader; returns when the latch is on the disk.
+
+    Raises: OSError where the disk refuses; every page is narrowed all the same.
+    """
+    page = live_page(layout)
+    store = LatchStore(layout.latch, page)
+    if page is None:
+        _narrow_leftover(layout, source, mask, reason, ts_ns)
+        wake(layout.wake)
+        return Raised(store.raise_latch(source, mask, reason, ts_ns=ts_ns), None)
+    generation = store.raise_page(source, mask, reason, ts_ns=ts_ns)
+    wake(layout.wake)
+    store.persist()
+    return Raised(generation, page)
+
+
+def is_in_force(raised: Raised) -> bool:
+    """Whether nothing risky can be sent any more: the gate has seen the latch, or no trader lives
+    and the venue was swept since."""
+    if raised.page is None:
+        return False
+    words = raised.page.words
+    if words[TRADER_PID]:
+        return words[GENERATION_SEEN] >= raised.generation
+    return words[SWEPT_GENERATION] >= raised.generation
+
+
+def wait_in_force(raised: Raised, timeout_s: float) -> bool:
+    """Wait until `is_in_force`; False where it is not in time."""
+    deadline_s = time.monotonic() + timeout_s
+    while not is_in_force(raised):
+        if time.monotonic() >= deadline_s:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _attach(layout: Layout) -> Page | None:
+    try:
+        return Page.attach(layout.page)
+    except PageError:
+        return None
+
+
+def _narrow_leftover(layout: Layout, source: str, mask: Mask, reason: str, ts_ns: int) -> None:
+    page = _attach(layout)
+    if page is not None:
+        LatchStore(layout.latch, page).raise_page(source, mask, reason, ts_ns=ts_ns)
+        page.close()
