@@ -51,6 +51,7 @@ class Slices(msgspec.Struct, frozen=True):
     atm: FloatArray
     tilt: FloatArray
     curl: FloatArray
+    bend: FloatArray
 
 
 class Valuation(msgspec.Struct, frozen=True):
@@ -124,7 +125,7 @@ class OptionChain:
         spot = math.exp(state[LOG_SPOT])
         left_us = np.maximum(self.expiries_us - now_us, VARIANCE_TIME_MIN_US)
         tte = left_us / YEAR_US
-        atm, tilt, curl = self._surface.smiles(tte, state[LEVEL], state[SLOPE], state[SKEW])
+        atm, tilt, curl, bend = self._surface.smiles(tte, state[LEVEL], state[SLOPE], state[SKEW])
         annual = np.interp(tte, BASIS_NODES_YEARS, BASIS_PER_YEAR[self.underlying]) + state[BASIS]
         forward = np.array([spot * math.exp(x) for x in (annual * tte).tolist()])
         for e, left in enumerate(left_us.tolist()):
@@ -132,7 +133,7 @@ class OptionChain:
             atm[e] *= math.sqrt(variance_us / left)
             if share < 1.0 and not math.isnan(delivery.average):
                 forward[e] = (1.0 - share) * delivery.average + share * forward[e]
-        return Slices(forward, tte, atm, tilt, curl)
+        return Slices(forward, tte, atm, tilt, curl, bend)
 
     def value(
         self, state: FloatArray, now_us: int, delivery: Delivery, *, as_market: bool
@@ -145,7 +146,7 @@ class OptionChain:
         vol = np.empty(size)
         chain_vols(
             self.expiry, self.strike, slices.forward, slices.tte_years,
-            slices.atm, slices.tilt, slices.curl, vol,
+            slices.atm, slices.tilt, slices.curl, slices.bend, vol,
         )  # fmt: skip
         if as_market:
             vol += self.deviation

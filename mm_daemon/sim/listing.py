@@ -43,7 +43,8 @@ DAY, WEEK, MONTH = "day", "week", "month"
 """The venue's settlement periods; quarters too are called month."""
 
 DAILY_NEW_EACH_SIDE: Final = 4
-DAILY_OLD_EACH_SIDE: Final = 11
+DAILY_OLD_EACH_SIDE: Final = 10
+DAILY_OUTER_EACH_SIDE: Final = 4
 DAILY_LIFE_DAYS: Final = 4.0
 
 EXTRA_STRIKES_EACH_SIDE: Final = 6
@@ -88,10 +89,11 @@ class UnderlyingTerms(msgspec.Struct, frozen=True, kw_only=True):
 BTC_TERMS: Final = UnderlyingTerms(
     name="BTC",
     daily_steps=(1_000.0, 2_000.0),
-    weekly=(Rung(1_000.0, 0.23, 0.27), Rung(2_000.0, 0.27, 0.35)),
-    month_front=(Rung(1_000.0, 0.16, 0.16), Rung(2_000.0, 0.34, 0.42), Rung(5_000.0, 0.46, 0.80)),
+    weekly=(Rung(1_000.0, 0.20, 0.22), Rung(2_000.0, 0.28, 0.36), Rung(5_000.0, 0.28, 0.48)),
+    month_front=(Rung(1_000.0, 0.16, 0.16), Rung(2_000.0, 0.34, 0.42), Rung(5_000.0, 0.50, 1.00),
+        Rung(10_000.0, 0.60, 1.40)),
     quarter_front=(Rung(1_000.0, 0.12, 0.12), Rung(2_000.0, 0.38, 0.50), Rung(5_000.0, 0.55, 1.0),
-                   Rung(10_000.0, 0.58, 1.6)),
+                   Rung(10_000.0, 0.60, 1.75)),
     month_back=(Rung(2_000.0, 0.24, 0.25), Rung(5_000.0, 0.45, 0.60), Rung(10_000.0, 0.50, 0.95)),
     quarters_back=(
         (Rung(2_500.0, 0.20, 0.20), Rung(5_000.0, 0.60, 1.3), Rung(10_000.0, 0.70, 1.7)),
@@ -109,10 +111,12 @@ BTC_TERMS: Final = UnderlyingTerms(
 ETH_TERMS: Final = UnderlyingTerms(
     name="ETH",
     daily_steps=(25.0, 100.0),
-    weekly=(Rung(25.0, 0.06, 0.06), Rung(50.0, 0.26, 0.34), Rung(100.0, 0.48, 0.72)),
-    month_front=(Rung(50.0, 0.20, 0.20), Rung(100.0, 0.56, 1.10), Rung(500.0, 0.56, 2.4)),
-    quarter_front=(Rung(50.0, 0.10, 0.10), Rung(100.0, 0.45, 0.85), Rung(200.0, 0.75, 2.2),
-                   Rung(500.0, 0.75, 3.4), Rung(1_000.0, 0.75, 4.4)),
+    weekly=(Rung(50.0, 0.22, 0.24), Rung(100.0, 0.55, 1.0),
+            Rung(200.0, 0.55, 1.5)),
+    month_front=(Rung(50.0, 0.14, 0.14), Rung(100.0, 0.64, 1.10), Rung(200.0, 0.64, 1.6),
+                 Rung(500.0, 0.76, 3.6)),
+    quarter_front=(Rung(50.0, 0.10, 0.10), Rung(100.0, 0.45, 0.85), Rung(200.0, 0.76, 2.4),
+                   Rung(500.0, 0.76, 4.0), Rung(1_000.0, 0.76, 5.6)),
     month_back=(Rung(100.0, 0.44, 0.65), Rung(200.0, 0.44, 0.85), Rung(500.0, 0.50, 1.5)),
     quarters_back=(
         (Rung(100.0, 0.25, 0.25), Rung(200.0, 0.62, 1.9), Rung(500.0, 0.75, 3.4),
@@ -261,15 +265,16 @@ def _around(step: float, each_side: int, spot: float) -> list[float]:
 
 
 def _daily_strikes(terms: UnderlyingTerms, days: float, spot: float) -> list[float]:
-    """Nine strikes when new, about 28 on the last day; the outer half on the coarser step."""
+    """Nine strikes when new, about 28 on the last day; the outer ones ever farther apart."""
     age = min(max(1.0 - days / DAILY_LIFE_DAYS, 0.0), 1.0)
     near = DAILY_NEW_EACH_SIDE + round(age * (DAILY_OLD_EACH_SIDE - DAILY_NEW_EACH_SIDE))
-    far = round(3 * age)
+    far = math.ceil(DAILY_OUTER_EACH_SIDE * age)
+    gaps = [(k + 1) * (k + 2) // 2 - 1 for k in range(far)]
     fine, coarse = terms.daily_steps
     strikes = _around(fine, near, spot)
     below = math.floor(strikes[0] / coarse - 1e-9) * coarse
     above = math.ceil(strikes[-1] / coarse + 1e-9) * coarse
-    outer = [below - k * coarse for k in range(far)] + [above + k * coarse for k in range(far)]
+    outer = [below - gap * coarse for gap in gaps] + [above + gap * coarse for gap in gaps]
     return sorted({*strikes, *(k for k in outer if k > 0.0)})
 
 

@@ -38,28 +38,28 @@ NO_QUOTE: Final = 0
 
 HALF_WIDTH_VP: Final = {
     "BTC": (
-        (3.54, 4.34, 2.89, 4.28, 1.59, 9.00),
-        (2.09, 1.12, 1.83, 1.44, 2.41, 0.64),
-        (1.25, 1.15, 1.28, 1.64, 1.19, 5.62),
-        (0.79, 0.83, 0.66, 0.95, 0.90, 2.00),
-        (0.67, 0.59, 0.27, 0.76, 1.08, 2.44),
-        (0.38, 0.41, 0.38, 0.64, 0.75, 1.56),
-        (0.35, 0.32, 0.33, 0.28, 0.31, 2.27),
-        (0.23, 0.22, 0.23, 0.24, 0.41, 1.85),
-        (0.17, 0.17, 0.18, 0.22, 0.03, 1.87),
-        (0.32, 0.32, 0.29, 0.45, 0.20, 2.20),
+        (2.48, 5.73, 1.93, 4.06, 1.26, 9.00),
+        (1.13, 0.74, 1.49, 1.05, 3.14, 0.36),
+        (0.73, 1.01, 0.94, 1.38, 1.50, 2.35),
+        (0.69, 0.59, 0.58, 0.86, 0.81, 2.26),
+        (0.55, 0.51, 0.18, 0.62, 1.23, 3.16),
+        (0.28, 0.28, 0.28, 0.57, 0.89, 1.40),
+        (0.28, 0.31, 0.28, 0.24, 0.17, 2.24),
+        (0.23, 0.21, 0.18, 0.23, 0.36, 1.31),
+        (0.16, 0.16, 0.17, 0.18, 0.02, 2.14),
+        (0.29, 0.28, 0.25, 0.44, 0.18, 1.78),
     ),
     "ETH": (
-        (6.51, 4.35, 5.37, 4.46, 3.97, 9.00),
-        (2.56, 1.42, 2.30, 2.71, 4.50, 3.11),
-        (1.85, 1.31, 1.49, 2.19, 2.85, 5.57),
-        (1.30, 1.21, 1.27, 1.43, 1.58, 2.06),
-        (0.87, 0.70, 0.71, 1.14, 1.66, 3.41),
-        (0.68, 0.53, 0.55, 0.78, 1.28, 1.95),
-        (0.51, 0.43, 0.50, 0.57, 0.24, 4.07),
-        (0.43, 0.46, 0.40, 0.62, 0.43, 2.99),
-        (0.52, 0.44, 0.42, 0.62, 0.73, 1.25),
-        (0.45, 0.51, 0.44, 0.53, 0.67, 3.00),
+        (5.22, 4.25, 4.40, 3.79, 4.60, 8.81),
+        (1.42, 1.20, 2.21, 3.00, 4.55, 3.48),
+        (1.67, 1.17, 1.16, 2.31, 2.03, 4.52),
+        (0.99, 1.07, 1.09, 1.44, 1.78, 3.56),
+        (0.80, 0.67, 0.67, 1.05, 1.93, 3.38),
+        (0.50, 0.49, 0.49, 0.69, 1.16, 1.48),
+        (0.47, 0.39, 0.41, 0.61, 0.08, 3.84),
+        (0.43, 0.41, 0.37, 0.67, 0.31, 2.87),
+        (0.49, 0.41, 0.40, 0.60, 0.72, 1.25),
+        (0.42, 0.47, 0.40, 0.50, 0.64, 2.73),
     ),
 }
 """Half-widths by tenor bucket and delta bucket (as in the calibration, at the money first), vp;
@@ -130,9 +130,8 @@ def legal_up(ticks: float) -> int:
 @njit(cache=True, nogil=True)
 def quote_targets(
     price: FloatArray,
-    vega: FloatArray,
-    half_vol: FloatArray,
-    shift_vol: FloatArray,
+    half_coin: FloatArray,
+    shift_coin: FloatArray,
     bid_floor_ticks: FloatArray,
     shown: BoolArray,
     resting_bid: IntArray,
@@ -141,8 +140,7 @@ def quote_targets(
     ask: IntArray,
     urgency: FloatArray,
 ) -> None:
-    """Fills the prices to show (0: none) and how far, in local ticks, the resting ones are off (0:
-    leave them).
+    """Fills the prices to show (0: none) and how far, in local ticks, the resting ones are off.
 
     A resting price that is still within the slack is repeated in `bid` or `ask`, so that urgency 0
     means both stay.
@@ -151,8 +149,8 @@ def quote_targets(
         bid[i] = NO_QUOTE
         ask[i] = NO_QUOTE
         if shown[i]:
-            fair = (price[i] + vega[i] * shift_vol[i]) / TICK_COIN
-            half = vega[i] * half_vol[i] / TICK_COIN
+            fair = (price[i] + shift_coin[i]) / TICK_COIN
+            half = half_coin[i] / TICK_COIN
             bid[i] = _keep_or_move(fair - half, resting_bid[i], True)
             if bid[i] < 1:
                 bid[i] = 1 if fair >= bid_floor_ticks[i] else NO_QUOTE

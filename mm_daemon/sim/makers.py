@@ -27,7 +27,7 @@ from mm_daemon.sim.maker_quotes import (
 )
 from mm_daemon.sim.option_math import FloatArray
 from mm_daemon.sim.spec import E8, SECOND_US
-from mm_daemon.sim.streams import stream
+from mm_daemon.sim.streams import named_normals
 
 IntArray = npt.NDArray[np.int64]
 
@@ -38,8 +38,9 @@ UNKNOWN: Final = -1
 FLOOR_MEDIAN_TICKS: Final = 1.45
 FLOOR_LOG_SD: Final = 0.18
 FLOOR_OWN_LOG_SD: Final = 0.07
-FLOOR_LAST_DAY: Final = 1.25
-"""A wing is bid for when it is worth about one and a half ticks, more on its last day, alike for
+FLOOR_DAYS: Final = (1.0, 2.0, 2.5)
+FLOOR_MULTIPLE: Final = (1.25, 1.25, 1.0)
+"""A wing is bid for when it is worth about one and a half ticks, more in its last days, alike for
 all makers.
 """
 
@@ -48,6 +49,14 @@ SIZE_LOTS: Final = {"BTC": (900.0, 500.0, 200.0, 100.0, 45.0, 35.0),
                     "ETH": (3_000.0, 1_800.0, 1_100.0, 600.0, 350.0, 300.0)}  # fmt: skip
 SIZE_LOG_SD: Final = 0.6
 LOT_E8: Final = {"BTC": 10_000_000, "ETH": 100_000_000}
+
+HEDGE_COST: Final = 0.00008
+"""Half of what a maker expects to pay to hedge one delta, as a share of the forward: keeps options
+deep in the money, which have no vega, from being quoted without an edge."""
+
+BATCH_GAP_US: Final = 20_000
+BUDGET_GAP_US: Final = 250_000
+"""When a maker goes on with misplaced quotes: after a full batch, after an empty budget."""
 
 STOP_BEFORE_EXPIRY_US: Final = 60 * SECOND_US
 
@@ -178,8 +187,8 @@ class OptionMaker:
         names = self.chain.names[self._noise.size :]
         noise, floor, size = [], [], []
         for name in names:
-            shared = stream(self._seed, f"floor/{name}").standard_normal()
-            own = stream(self._seed, f"{self.config.name}/{name}").standard_normal(3)
+            (shared,) = named_normals(self._seed, f"floor/{name}", 1)
+            own = named_normals(self._seed, f"{self.config.name}/{name}", 3)
             noise.append(self.config.view_noise * own[0])
             floor.append(math.exp(FLOOR_LOG_SD * shared + FLOOR_OWN_LOG_SD * own[1]))
             size.append(self.config.size * math.exp(SIZE_LOG_SD * own[2]))
@@ -218,19 +227,22 @@ class OptionMaker:
 
     def remark(
         self, venue: Venue, view: Valuation, now_us: int, *, width: float, batch_max: int | None
-    ) -> bool:
-        """Brings the most misplaced quotes to `view`; True where budget or batch left some
-        undone.
+    ) -> int:
+        """Brings the most misplaced quotes to `view`, at most `batch_max` and what its budget
+        allows; when to go on with the rest in us, 0 where nothing is left.
         """
         shown = self._shown(view, now_us)
         tte = view.slices.tte_years[self.chain.expiry]
-        half = half_widths(self._table, tte, view.delta) * (self.config.width * width)
+        scale = self.config.width * width
+        half = half_widths(self._table, tte, view.delta) * scale
+        hedge = HEDGE_COST * scale * np.abs(view.delta)
         bid = np.zeros(half.size, dtype=np.int64)
         ask = np.zeros(half.size, dtype=np.int64)
         urgency = np.zeros(half.size)
         quote_targets(
-            view.price, view.vega, half, half * self._noise + self._lean(view, half),
-            self._floor * np.where(tte < 1.0 / 365.0, FLOOR_LAST_DAY, 1.0), shown,
+            view.price, half * view.vega + hedge,
+            view.vega * (half * self._noise + self._lean(view, half)),
+            self._floor * np.interp(tte * 365.0, FLOOR_DAYS, FLOOR_MULTIPLE), shown,
             self._bid, self._ask, bid, ask, urgency,
         )  # fmt: skip
         order = np.flatnonzero(urgency > 0.0)
@@ -243,7 +255,9 @@ class OptionMaker:
         sizes = self._sizes_e8(view)
         for row in chosen.tolist():
             self._place(venue, row, int(bid[row]), int(ask[row]), int(sizes[row]), now_us)
-        return bool(chosen.size < order.size)
+        if chosen.size == order.size:
+            return 0
+        return BATCH_GAP_US if chosen.size == batch_max else BUDGET_GAP_US
 
     def _shown(self, view: Valuation, now_us: int) -> npt.NDArray[np.bool_]:
         twin = np.minimum(np.abs(view.delta), 1.0 - np.abs(view.delta))
@@ -273,12 +287,19 @@ class OptionMaker:
         """Shows both sides, post-only: a price that would cross slides behind the other side."""
         name = self.chain.names[row]
         best_bid, _, best_ask, _ = venue.best(name)
+        own_bid, own_ask = int(self._bid[row]) * TICK_E8, int(self._ask[row]) * TICK_E8
+        hits_ask = 0 < best_ask <= bid * TICK_E8 and (own_ask == best_ask or own_ask < 0)
+        hits_bid = 0 < ask * TICK_E8 <= best_bid and (own_bid == best_bid or own_bid < 0)
+        if hits_ask or hits_bid:
+            venue.maker_quote(self.config.name, name, 0, 0, 0, 0, now_us)
+            own_bid = own_ask = NO_QUOTE
+            best_bid, _, best_ask, _ = venue.best(name)
         shown_bid, shown_ask = bid, ask
-        if best_ask and bid * TICK_E8 >= best_ask and best_ask != self._ask[row] * TICK_E8:
+        if bid and best_ask and bid * TICK_E8 >= best_ask:
             shown_bid = legal_down(best_ask / TICK_E8 - 1.0)
-        if ask and best_bid and ask * TICK_E8 <= best_bid and best_bid != self._bid[row] * TICK_E8:
+        if ask and best_bid and ask * TICK_E8 <= best_bid:
             shown_ask = legal_up(best_bid / TICK_E8 + 1.0)
-        if shown_bid == self._bid[row] and shown_ask == self._ask[row]:
+        if shown_bid * TICK_E8 == own_bid and shown_ask * TICK_E8 == own_ask:
             return
         venue.maker_quote(
             self.config.name, name,

@@ -27,7 +27,7 @@ from mm_daemon.sim.paths import (
     Shock,
 )
 from mm_daemon.sim.spec import E8, SECOND_US, InstrumentSpec
-from mm_daemon.sim.streams import stream
+from mm_daemon.sim.streams import named_normals
 from mm_daemon.sim.vol_surface import LEVEL_LOADING_VP, SmileTermStructure
 
 STEP_US: Final = 50_000
@@ -37,7 +37,7 @@ CHUNKS_KEPT_BEHIND: Final = 9
 """The slowest maker looks back over its latency and cadence; older chunks are forgotten."""
 LOOK_AHEAD_US: Final = CHUNK_US
 
-DEVIATION_SHARE: Final = 0.35
+DEVIATION_SHARE: Final = 0.42
 """The market's view of a strike's volatility differs from the smooth smile by this share of its
 half-width (sd).
 """
@@ -165,7 +165,7 @@ class Market:
         widths = self.widths(name, value)
         for spec in specs:
             expiry_us, strike = _strike_key(spec)
-            draw = stream(self._seed, f"deviation/{name}/{expiry_us}/{strike}").standard_normal()
+            (draw,) = named_normals(self._seed, f"deviation/{name}/{expiry_us}/{strike}", 1)
             row = chain.row[spec.name]
             twin = min(abs(value.delta[row]), 1.0 - abs(value.delta[row]))
             chain.deviation[row] = DEVIATION_SHARE * widths[row] * draw if twin > 0.0 else 0.0

@@ -19,7 +19,7 @@ from mm_daemon.sim.chain import OptionChain, Slices
 from mm_daemon.sim.exchange_records import Mark
 from mm_daemon.sim.option_math import FloatArray, chain_prices, published_greeks
 from mm_daemon.sim.spec import E8
-from mm_daemon.sim.vol_surface import BEND, chain_vols
+from mm_daemon.sim.vol_surface import chain_vols
 
 PRICE_DECIMALS: Final = 2
 """Of index, forward and futures marks, USD."""
@@ -44,7 +44,10 @@ def option_marks(
     expiry = chain.expiry[rows]
     strike, is_call = chain.strike[rows], chain.is_call[rows]
     vol = np.empty(rows.size)
-    chain_vols(expiry, strike, forward, slices.tte_years, slices.atm, slices.tilt, slices.curl, vol)
+    chain_vols(
+        expiry, strike, forward, slices.tte_years,
+        slices.atm, slices.tilt, slices.curl, slices.bend, vol,
+    )  # fmt: skip
     points = [min(round(100.0 * v, VOL_POINT_DECIMALS), VOL_CAP_POINTS) for v in vol.tolist()]
     vol = np.array(points) / 100.0
     tte = slices.tte_years[expiry]
@@ -89,8 +92,10 @@ def volatility_index_points(slices: Slices) -> float:
     if tte.size == 0:
         return math.nan
     total = np.array([
-        _variance_swap(float(a), float(t), float(c), float(y)) * float(y)
-        for a, t, c, y in zip(slices.atm, slices.tilt, slices.curl, tte, strict=True)
+        _variance_swap(float(a), float(t), float(c), float(b), float(y)) * float(y)
+        for a, t, c, b, y in zip(
+            slices.atm, slices.tilt, slices.curl, slices.bend, tte, strict=True
+        )
     ])  # fmt: skip
     variance = float(np.interp(VOLATILITY_INDEX_YEARS, tte, total)) / VOLATILITY_INDEX_YEARS
     return round(100.0 * math.sqrt(variance), VOL_POINT_DECIMALS)
@@ -119,7 +124,7 @@ def _chain_greeks(
 
 
 @njit(cache=True, nogil=True)
-def _variance_swap(atm: float, tilt: float, curl: float, tte_years: float) -> float:
+def _variance_swap(atm: float, tilt: float, curl: float, bend: float, tte_years: float) -> float:
     """Annual variance of the log contract, from the out-of-the-money strip of one smile."""
     sd = atm * math.sqrt(tte_years)
     step = 2.0 * VARIANCE_SPAN_SD / (VARIANCE_NODES - 1)
@@ -127,7 +132,7 @@ def _variance_swap(atm: float, tilt: float, curl: float, tte_years: float) -> fl
     for j in range(VARIANCE_NODES):
         x = -VARIANCE_SPAN_SD + step * j
         strike = math.exp(x * sd)
-        variance = 1.0 + tilt * x + curl * (math.sqrt(x * x + BEND * BEND) - BEND)
+        variance = 1.0 + tilt * x + curl * (math.sqrt(x * x + bend * bend) - bend)
         own = sd * math.sqrt(variance)
         d1 = -math.log(strike) / own + 0.5 * own
         d2 = d1 - own

@@ -134,7 +134,16 @@ class PathGenerator:
     factors correlate with it.
     """
 
-    __slots__ = ("_common", "_draws", "_jumps", "_params", "_states", "_step_days", "names")
+    __slots__ = (
+        "_common",
+        "_draws",
+        "_jumps",
+        "_params",
+        "_sizes",
+        "_states",
+        "_step_days",
+        "names",
+    )
 
     def __init__(
         self,
@@ -150,6 +159,7 @@ class PathGenerator:
         self._common = stream(seed, "paths/common-jump")
         self._draws = {name: stream(seed, f"paths/{name}/normal") for name in self.names}
         self._jumps = {name: stream(seed, f"paths/{name}/jump") for name in self.names}
+        self._sizes = {name: stream(seed, f"paths/{name}/jump-size") for name in self.names}
         self._states: dict[str, FloatArray] = {}
         for name, param in params.items():
             state = np.zeros(STATE_SIZE)
@@ -170,7 +180,7 @@ class PathGenerator:
         for name in self.names:
             own = self._draws[name].standard_normal((steps, DRAWS))
             uniform = self._jumps[name].random(steps)
-            size = self._jumps[name].standard_normal(steps)
+            size = self._sizes[name].standard_normal(steps)
             param = self._params[name]
             chance = param.jumps_per_day * regime.jump_multiple * self._step_days
             jumps = uniform < chance

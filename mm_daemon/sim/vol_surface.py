@@ -4,7 +4,7 @@ factors.
 A smile is raw SVI written in standardised log-moneyness x = ln(K/F) / (atm sqrt(T)), centred at the
 forward:
 
-    iv(x)^2 = atm^2 (1 + tilt x + curl (sqrt(x^2 + BEND^2) - BEND))
+    iv(x)^2 = atm^2 (1 + tilt x + curl (sqrt(x^2 + bend^2) - bend))
 
 so that the at-the-money level, the 25-delta risk reversal and the butterfly fix its three numbers
 in closed form, and the 10-delta risk reversal comes out at about twice the 25-delta one, as
@@ -15,7 +15,7 @@ the term structure and the skew. It knows no strike list, no quote and no clock.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -32,13 +32,17 @@ TILT_SHARE_MAX: Final = 0.95
 LEVEL_LOG_MAX: Final = 1.0
 """The level factors move a tenor's volatility by at most e to the power of plus or minus this."""
 
-BEND: Final = 3.0
-"""Standard deviations over which the smile turns from curve to wings; fitted to recorded wings down
-to a delta of 0.15 %.
+BEND: Final = {
+    "BTC": (2.5, 3.2, 3.4, 3.6, 5.3, 5.0, 5.0, 5.0, 5.0, 5.0),
+    "ETH": (2.3, 2.5, 1.9, 2.4, 3.5, 3.5, 3.5, 3.5, 3.5, 3.5),
+}
+"""Standard deviations over which the smile turns from curve to wings, by tenor node; about the
+median of fits to recorded smiles down to a delta of 0.15 %, and small enough that the density
+stays positive.
 """
 
 SKEW_SCALE_MIN: Final = 0.3
-SKEW_SCALE_MAX: Final = 1.8
+SKEW_SCALE_MAX: Final = 1.5
 
 SLOPE_PIVOT_DAYS: Final = 12.0
 SLOPE_SHARE: Final = 0.6
@@ -57,22 +61,41 @@ calibrated moves.
 """
 
 
+class Smiles(NamedTuple):
+    """One row an expiry: at-the-money vol, tilt, curl, and the bend in standard deviations."""
+
+    atm: FloatArray
+    tilt: FloatArray
+    curl: FloatArray
+    bend: FloatArray
+
+
 class SmileTermStructure:
     """Base level, tilt, curl and factor loadings of one underlying as functions of tenor."""
 
-    __slots__ = ("_atm", "_curl", "_level_vol", "_log_days", "_slope_share", "_tilt")
+    __slots__ = ("_atm", "_bend", "_curl", "_level_vol", "_log_days", "_slope_share", "_tilt")
 
     def __init__(self, underlying: str, *, level_scale: tuple[float, ...]) -> None:
+        self._bend = np.array(BEND[underlying])
         targets = CHAIN[underlying]
         dynamics = DYNAMICS[underlying]
         self._log_days = np.array([math.log(days) for days in TENOR_NODES_DAYS])
         self._atm = np.array(targets.atm_vp) / 100.0
         pairs = [
             _tilt_and_curl(
-                atm=atm / 100.0, rr25=rr / 100.0, bf25=bf / 100.0, tte_years=days / DAYS_PER_YEAR
+                atm=atm / 100.0,
+                rr25=rr / 100.0,
+                bf25=bf / 100.0,
+                tte_years=days / DAYS_PER_YEAR,
+                bend=bend,
             )
-            for atm, rr, bf, days in zip(
-                targets.atm_vp, targets.rr25_vp, targets.bf25_vp, TENOR_NODES_DAYS, strict=True
+            for atm, rr, bf, days, bend in zip(
+                targets.atm_vp,
+                targets.rr25_vp,
+                targets.bf25_vp,
+                TENOR_NODES_DAYS,
+                BEND[underlying],
+                strict=True,
             )
         ]
         self._tilt = np.array([tilt for tilt, _ in pairs])
@@ -83,10 +106,8 @@ class SmileTermStructure:
             (math.log(SLOPE_PIVOT_DAYS) - self._log_days) / math.log(SLOPE_PIVOT_DAYS), -1.0, 1.0
         )
 
-    def smiles(
-        self, tte_years: FloatArray, level: float, slope: float, skew: float
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """(atm, tilt, curl) for expiries at `tte_years` > 0 under the three factors, all zero for
+    def smiles(self, tte_years: FloatArray, level: float, slope: float, skew: float) -> Smiles:
+        """The smiles of expiries at `tte_years` > 0 under the three factors, all zero for
         the base surface.
         """
         log_days = np.array([math.log(t * DAYS_PER_YEAR) for t in tte_years.tolist()])
@@ -99,11 +120,12 @@ class SmileTermStructure:
         scale = min(max(1.0 + skew, SKEW_SCALE_MIN), SKEW_SCALE_MAX)
         tilt = np.interp(log_days, self._log_days, self._tilt) * scale
         bound = TILT_SHARE_MAX * curl
-        return atm, np.clip(tilt, -bound, bound), curl
+        bend = np.interp(log_days, self._log_days, self._bend)
+        return Smiles(atm, np.clip(tilt, -bound, bound), curl, bend)
 
 
 def _tilt_and_curl(
-    *, atm: float, rr25: float, bf25: float, tte_years: float
+    *, atm: float, rr25: float, bf25: float, tte_years: float, bend: float
 ) -> tuple[float, float]:
     """The smile through the at-the-money level and both 25-delta points, which lie at x known in
     closed form.
@@ -115,8 +137,8 @@ def _tilt_and_curl(
     x_call = call_vol / atm * (QUARTILE_D1 + 0.5 * call_vol * root_t)
     put_excess = (put_vol / atm) ** 2 - 1.0
     call_excess = (call_vol / atm) ** 2 - 1.0
-    put_bend = math.sqrt(x_put * x_put + BEND * BEND) - BEND
-    call_bend = math.sqrt(x_call * x_call + BEND * BEND) - BEND
+    put_bend = math.sqrt(x_put * x_put + bend * bend) - bend
+    call_bend = math.sqrt(x_call * x_call + bend * bend) - bend
     determinant = x_put * call_bend - x_call * put_bend
     tilt = (put_excess * call_bend - call_excess * put_bend) / determinant
     curl = (x_put * call_excess - x_call * put_excess) / determinant
@@ -132,6 +154,7 @@ def chain_vols(
     atm: FloatArray,
     tilt: FloatArray,
     curl: FloatArray,
+    bend: FloatArray,
     out: FloatArray,
 ) -> None:
     """Fills the volatility of every option; `expiry` maps option to slice, the slice arrays are by
@@ -141,7 +164,7 @@ def chain_vols(
         e = expiry[i]
         sd = atm[e] * math.sqrt(tte_years[e])
         x = math.log(strike[i] / forward[e]) / sd
-        variance = 1.0 + tilt[e] * x + curl[e] * (math.sqrt(x * x + BEND * BEND) - BEND)
+        variance = 1.0 + tilt[e] * x + curl[e] * (math.sqrt(x * x + bend[e] * bend[e]) - bend[e])
         out[i] = atm[e] * math.sqrt(variance)
 
 

@@ -18,10 +18,10 @@ from typing import Final, Protocol
 
 import msgspec
 
-from mm_daemon.sim.exchange_api import ClientApi, MarketDataApi, WorldApi
+from mm_daemon.sim.exchange_api import MarketDataApi, WorldApi
 from mm_daemon.sim.exchange_config import AccountConfig, ExchangeConfig
 from mm_daemon.sim.exchange_events import Event, TradesPrinted
-from mm_daemon.sim.exchange_types import Caller, MarginModel
+from mm_daemon.sim.exchange_types import MarginModel
 from mm_daemon.sim.flow import (
     ANNOUNCED_RATE_MULTIPLE,
     EARLY_TAKERS,
@@ -53,7 +53,6 @@ VOLATILITY_INDEX_EVERY: Final = 5
 
 BATCH_MAX: Final = 60
 """Quote updates a maker sends in one turn, so that a turn never holds the venue up for long."""
-BATCH_GAP_US: Final = 20_000
 
 WIDTH_ACTIVITY_SHARE: Final = 0.5
 WIDTH_ACTIVITY_CENTRE: Final = -0.25
@@ -64,8 +63,10 @@ RESUME_AFTER_US: Final = 500_000
 """After the settlement pause makers look at their quotes again."""
 
 
-class WorldExchange(WorldApi, MarketDataApi, ClientApi, Protocol):
+class WorldExchange(WorldApi, MarketDataApi, Protocol):
     """The exchange as the world sees it."""
+
+    def position_e8(self, account: str, instrument: str) -> int: ...
 
 
 class WorldConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,9 +240,7 @@ class World:
         row = maker.chain.row.get(instrument)
         if row is None:
             return
-        account = Caller(maker.config.name)
-        size = self.exchange.position(account, instrument, now_us).size_e8
-        if maker.traded(row, size):
+        if maker.traded(row, self.exchange.position_e8(maker.config.name, instrument)):
             self._remark(maker, name, now_us)
 
     def _declare(self, fault: Fault, _: int) -> None:
@@ -285,10 +284,11 @@ class World:
         view = self.market.value(name, seen_us, now_us, as_market=True)
         self._seen_spot[maker.config.name, name] = self._log_spot(name, seen_us)
         width = self._width(name, seen_us)
-        if maker.remark(self.exchange, view, now_us, width=width, batch_max=BATCH_MAX):
-            self._continue(maker, name, now_us)
+        wait_us = maker.remark(self.exchange, view, now_us, width=width, batch_max=BATCH_MAX)
+        if wait_us:
+            self._continue(maker, name, now_us + wait_us)
 
-    def _continue(self, maker: OptionMaker, name: str, now_us: int) -> None:
+    def _continue(self, maker: OptionMaker, name: str, at_us: int) -> None:
         """One pending continuation a maker and underlying."""
         key = (f"{maker.config.name}+", name)
         if key in self._due:
@@ -299,7 +299,7 @@ class World:
             self._due.discard(key)
             self._remark(maker, name, now)
 
-        self._schedule(now_us + BATCH_GAP_US, resume)
+        self._schedule(at_us, resume)
 
     def _width(self, name: str, seen_us: int) -> float:
         activity = float(self.market.state(name, seen_us)[ACTIVITY])
