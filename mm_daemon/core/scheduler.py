@@ -104,7 +104,8 @@ class Scheduler:
         """Choose among the options of one group that were decided on since the last plan (`ids`).
 
         All of the group (`group_ids`) is looked at when something had to wait the last time, and
-        every tenth of a second, so that nothing is ever forgotten. gain_min_usd: a side that is neither pulled nor stale needs this gain an hour per credit.
+        every tenth of a second, so that nothing is ever forgotten. gain_min_usd: a side that is
+        neither pulled nor stale needs this gain an hour per credit.
         """
         group = addressing.mmp_group
         if now_ns >= self._full_scan_ns.get(group, 0):
