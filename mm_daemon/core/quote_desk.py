@@ -1,0 +1,223 @@
+"""From a moved market to quotes that may leave: theo, choice, schedule, limits, in that order.
+
+One pass looks only at what moved since the last: expiries whose forward or surface moved, options
+whose book changed, and everything when inventory, models or settings did. Each message passes the
+risk gate and the throttle before it is counted as working, put on the ledger and handed on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mm_daemon.core.catalog import Ints
+from mm_daemon.core.intensity import Model
+from mm_daemon.core.quote_terms import CostMatrices, LiveColumns
+from mm_daemon.core.scheduler import Addressing, Credits, FlightColumns, Planned
+from mm_daemon.core.state import EngineState
+from mm_daemon.core.throttle import Pool
+from mm_daemon.domain.intents import CancelQuotes, MassQuote
+from mm_daemon.domain.outputs import AskInference, QuoteRecord
+from mm_daemon.domain.params import UnderlyingParams
+from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
+
+RECOMPOSE_NS = NS_PER_S
+"""Pace of refreshing intensities, leans and the whole choice without any other cause."""
+PULL_RETRY_NS = NS_PER_S // 2
+_NOTHING: Ints = np.empty(0, dtype=np.int64)
+
+
+class QuoteDesk:
+    """The quoting of all underlyings. Holds only what it must look at again."""
+
+    def __init__(self, state: EngineState) -> None:
+        self._s = state
+        self._recompose_ns: dict[str, int] = {}
+        self._refresh_all: dict[str, bool] = {}
+        self._pulled_ns = 0
+        self.settle_ns = 0
+        """The latest `valid_until` of any quote message that left."""
+
+    def invalidate(self, underlying: str = "") -> None:
+        """Look at every option again at the next pass: inventory, settings or permission moved."""
+        for params in self._s.params.underlyings:
+            if underlying in ("", params.name):
+                self._refresh_all[params.name] = True
+
+    def revalue(self, now_ns: Ns) -> dict[str, Ints]:
+        """Moves forwards and theo with the market; the option ids to look at, by underlying."""
+        s = self._s
+        dirty = s.market.take_dirty()
+        moved_underlyings = s.market.take_dirty_underlyings()
+        moved: dict[str, Ints] = {}
+        for params in s.params.underlyings:
+            name = params.name
+            if not s.catalog.expiries[name]:
+                continue
+            is_due = now_ns >= self._recompose_ns.get(name, 0)
+            changed = _NOTHING
+            if name in moved_underlyings or is_due or self._refresh_all.get(name, False):
+                changed = self._revalue_one(name, now_ns)
+            if is_due:
+                self._recompose(params, now_ns)
+            mine = dirty[s.catalog.underlying[dirty] == s.index_of[name]] if dirty.size else dirty
+            if self._refresh_all.pop(name, False):
+                moved[name] = s.option_ids[name]
+            elif changed.size or mine.size:
+                moved[name] = np.concatenate((changed, mine)) if mine.size else changed
+        return moved
+
+    def quote(self, moved: dict[str, Ints], now_ns: Ns) -> None:
+        """Chooses and sends for every underlying that may be quoted."""
+        for params in self._s.params.underlyings:
+            name = params.name
+            ids = moved.get(name, _NOTHING)
+            if self._s.option_ids[name].size and self._s.modes.may_quote(name):
+                self._quote_one(params, ids, now_ns)
+
+    def pull(self, reason: str, now_ns: Ns, *, freeze: bool) -> None:
+        """Takes every quote away by a cancel, which nothing blocks; repeated until none is left."""
+        s = self._s
+        if now_ns - self._pulled_ns < PULL_RETRY_NS:
+            return
+        self._pulled_ns = now_ns
+        s.outbox.log("warning", "quotes_pulled", reason=reason, live=s.working.open_count())
+        self.cancel_quotes("", freeze=freeze, now_ns=now_ns)
+
+    def cancel_quotes(self, currency: str, *, freeze: bool, now_ns: Ns) -> None:
+        s = self._s
+        intent = CancelQuotes(
+            request_id=s.outbox.take_id(), currency=currency, instrument_id=-1, freeze=freeze
+        )
+        s.throttle.try_spend(intent, now_ns)
+        s.working.register(intent, now_ns)
+        s.outbox.send(intent)
+        s.metrics.add("mm_orders_total", kind="cancel", outcome="sent")
+
+    def digest_words(self) -> tuple[object, ...]:
+        return (self._recompose_ns, self._refresh_all, self._pulled_ns, self.settle_ns)
+
+    def _revalue_one(self, name: str, now_ns: Ns) -> Ints:
+        s = self._s
+        forwards = s.forwards.refresh(name, s.market, now_ns)
+        s.features.observe(name, s.forwards.perpetual(name), now_ns)
+        for instrument_id, price in s.forwards.linear_prices(name, s.market):
+            s.theo.set_linear(instrument_id, price)
+        return s.theo.refresh(name, forwards, s.calibrators[name].calibration, now_ns)
+
+    def _recompose(self, params: UnderlyingParams, now_ns: Ns) -> None:
+        """Intensities and leans for the whole underlying; asks the models when they are due."""
+        s, name = self._s, params.name
+        ids = s.option_ids[name]
+        self._recompose_ns[name] = now_ns + RECOMPOSE_NS
+        self._refresh_all[name] = True
+        s.intensity.set_analytic(ids, params.intensity, s.theo)
+        age_ns_max = int(s.params.breaker.model_age_s_max * NS_PER_S)
+        s.intensity.compose(name, ids, now_ns, age_ns_max=age_ns_max)
+        s.skew.refresh(name, s.theo, s.intensity, s.portfolio.position_lots, now_ns)
+        for model in Model:
+            if s.intensity.is_due(model, name, now_ns) and s.theo.is_valued(name):
+                rows = s.features.build(name, ids, s.market, s.theo, now_ns)
+                ask_id = s.outbox.take_id()
+                s.intensity.on_asked(ask_id, model, name, ids, now_ns)
+                s.outbox.put(
+                    AskInference(
+                        ask_id=ask_id, model=model.value, rows=len(rows), features=rows.tobytes()
+                    )
+                )
+
+    def _quote_one(self, params: UnderlyingParams, ids: Ints, now_ns: Ns) -> None:
+        s, name = self._s, params.name
+        working = s.working
+        group = params.mmp.group
+        asked = LiveColumns(
+            working.asked_bid_ticks,
+            working.asked_bid_lots,
+            working.asked_ask_ticks,
+            working.asked_ask_lots,
+        )
+        credit_usd = s.scheduler.credit_price_usd(group, now_ns)
+        if ids.size:
+            s.quoter.choose(
+                ids,
+                s.market.touch,
+                LiveColumns(
+                    working.live_bid_ticks,
+                    working.live_bid_lots,
+                    working.live_ask_ticks,
+                    working.live_ask_lots,
+                ),
+                asked,
+                CostMatrices(s.skew.columns, s.intensity.columns),
+                s.theo,
+                now_ns,
+                lots_ratio=s.modes.lots_ratio(params, now_ns),
+                credit_price_usd=credit_usd,
+            )
+        plan = s.scheduler.plan(
+            ids,
+            s.option_ids[name],
+            s.quoter.wanted,
+            asked,
+            FlightColumns(working.inflight_bid, working.inflight_ask),
+            self._credits(now_ns),
+            Addressing(
+                mmp_group=group,
+                first_request_id=s.outbox.next_id,
+                valid_until_ns=Ns(now_ns + params.quoting.valid_for_ms * NS_PER_MS),
+            ),
+            now_ns,
+            gain_min_usd=max(params.quoting.requote_gain_min_usd, credit_usd),
+        )
+        if plan.messages:
+            s.refresh_risk(name, now_ns)
+            for planned in plan.messages:
+                self._send(planned, now_ns)
+
+    def _credits(self, now_ns: Ns) -> Credits:
+        throttle = self._s.throttle
+        return Credits(
+            sides=throttle.available(Pool.QUOTES, now_ns),
+            messages=throttle.available(Pool.MASS_QUOTES, now_ns),
+            pull_sides=throttle.available(Pool.QUOTES, now_ns, for_cancel=True),
+            pull_messages=throttle.available(Pool.MASS_QUOTES, now_ns, for_cancel=True),
+        )
+
+    def _send(self, planned: Planned, now_ns: Ns) -> None:
+        s = self._s
+        request_id = s.outbox.take_id()
+        assert request_id == planned.intent.request_id, (request_id, planned.intent.request_id)
+        verdict = s.risk.check(planned.intent, s.working, now_ns)
+        for refused in verdict.refused:
+            s.metrics.add("mm_risk_refusals_total", control=refused.control)
+        allowed = verdict.allowed
+        if not isinstance(allowed, MassQuote) or not allowed.entries:
+            return
+        if not s.throttle.try_spend(allowed, now_ns):
+            return
+        s.working.register(allowed, now_ns)
+        s.quoter.approve(planned.ids, s.theo)
+        self.settle_ns = max(self.settle_ns, allowed.valid_until_ns)
+        s.outbox.put(_record(allowed, s))
+        s.outbox.send(allowed)
+        s.metrics.add("mm_orders_total", kind="quote", outcome="sent")
+
+
+def _record(intent: MassQuote, state: EngineState) -> QuoteRecord:
+    """The ledger's line; −1 where a side is left as it is."""
+    names = state.names
+    return QuoteRecord(
+        request_id=intent.request_id,
+        quote_id=intent.quote_id,
+        mmp_group=intent.mmp_group,
+        entries=tuple(
+            (
+                names[entry.instrument_id],
+                -1 if entry.bid_ticks is None else entry.bid_ticks,
+                -1 if entry.bid_lots is None else entry.bid_lots,
+                -1 if entry.ask_ticks is None else entry.ask_ticks,
+                -1 if entry.ask_lots is None else entry.ask_lots,
+            )
+            for entry in intent.entries
+        ),
+        valid_until_ns=intent.valid_until_ns,
+    )
