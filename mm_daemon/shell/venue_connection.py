@@ -51,8 +51,9 @@ class Owner(Protocol):
 class VenueConnection(asyncio.Protocol):
     """One accepted connection; becomes a websocket or stays HTTP."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, *, unsent_bytes_max: int = UNSENT_BYTES_MAX) -> None:
         self._owner = owner
+        self._unsent_bytes_max = unsent_bytes_max
         self._transport: asyncio.Transport | None = None
         self._reader = HttpReader()
         self._websocket: ServerProtocol | None = None
@@ -216,7 +217,7 @@ class VenueConnection(asyncio.Protocol):
             return True
         if websocket.state is not State.OPEN:
             return True
-        if transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
+        if transport.get_write_buffer_size() > self._unsent_bytes_max:
             return False
         self._flush_protocol()
         transport.write(b"".join([framed(message) for message in messages]))

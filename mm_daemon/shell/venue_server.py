@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from mm_daemon.shell.venue_connection import VenueConnection
+from mm_daemon.shell.venue_connection import UNSENT_BYTES_MAX, VenueConnection
 from mm_daemon.shell.venue_http import HttpRequest
 from mm_daemon.sim.deribit_wire import HttpAnswer, WireVenue
 from mm_daemon.sim.deribit_wire_session import CloseReason, Session
@@ -69,12 +69,14 @@ class VenueServer:
         host: str = "127.0.0.1",
         port: int = 0,
         connections_per_address_max: int = CONNECTIONS_PER_ADDRESS_MAX,
+        unsent_bytes_max: int = UNSENT_BYTES_MAX,
     ) -> None:
         self.venue = venue
         self._clock = clock if clock is not None else RisingClock()
         self._host = host
         self._asked_port = port
         self._connections_max = connections_per_address_max
+        self._unsent_bytes_max = unsent_bytes_max
         self._server: asyncio.Server | None = None
         self._pump_timer: asyncio.TimerHandle | None = None
         self._sessions: dict[VenueConnection, Session] = {}
@@ -107,7 +109,9 @@ class VenueServer:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: VenueConnection(self), self._host, self._asked_port
+                lambda: VenueConnection(self, unsent_bytes_max=self._unsent_bytes_max),
+                self._host,
+                self._asked_port,
             )
         except OSError as error:
             where = f"{self._host}:{self._asked_port}"
