@@ -177,7 +177,7 @@ class Intensity:
         stood_in = _compose_into(
             ids, now_ns, age_ns_max, uses, self._model, self._analytic, self._answered_ns,
             self.columns,
-        )  # fmt: skip
+        )
         for model, count in zip(Model, stood_in, strict=True):
             if self._is_used(model) and count:
                 key = (underlying, model.value, Fallback.TOO_OLD.value)

@@ -104,7 +104,7 @@ def choose_into(
         touch_ticks[0], touch_ticks[1], touch_ticks[2], touch_ticks[3],
         touch_money[0], touch_money[1], touch_money[2], touch_money[3],
         touch_flags[0], touch_flags[1],
-    )  # fmt: skip
+    )
     rests = LiveColumns(rest_bid_ticks, rest_bid_lots, rest_ask_ticks, rest_ask_lots)
     asked = LiveColumns(asked_bid_ticks, asked_bid_lots, asked_ask_ticks, asked_ask_lots)
     costs = CostColumns(lean_rows[0], lean_rows[1], intensity[0], intensity[1], intensity[2])
@@ -125,7 +125,7 @@ def choose_into(
             _choose_sides(
                 i, lots_ratio, credit_price_usd, touch, rests, own, costs, contracts,
                 board, policy, held, out, trace,
-            )  # fmt: skip
+            )
         for side in range(2):
             if out.reason[side, i] == R_KEPT:
                 basis[B_FORWARD, side, i] = board[FORWARD, i]
@@ -157,11 +157,11 @@ def _choose_sides(
     bid = others_touch(
         touch.bid_ticks[i], touch.second_bid_ticks[i], touch.bid_amount[i],
         rests.bid_ticks[i], rests.bid_lots[i] * contract.lot,
-    )  # fmt: skip
+    )
     ask = others_touch(
         touch.ask_ticks[i], touch.second_ask_ticks[i], touch.ask_amount[i],
         rests.ask_ticks[i], rests.ask_lots[i] * contract.lot,
-    )  # fmt: skip
+    )
     yardstick = reference(bid[0], ask[0], contract, board[VEGA, i] / contract.usd)
     for side in range(2):
         sign = 1 - 2 * side
@@ -174,7 +174,7 @@ def _choose_sides(
         terms = side_terms(
             sign, i, lots, contract, ask if side else bid, bid[0] if side else ask[0],
             touch.price_min[i] if side else touch.price_max[i], yardstick, costs, policy,
-        )  # fmt: skip
+        )
         ticks, chosen_lots, value, gain, net, reason = choose_side(
             i, lots, credit_price_usd, contract, terms, own[side], policy, trace[side]
         )

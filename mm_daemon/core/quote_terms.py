@@ -46,6 +46,8 @@ class Reason(IntEnum):
     NO_INTENSITY = 17
     NO_SIZE = 18
     UNDECIDED = 19
+    NO_SLICE = 20
+    """A new expiry is quoted only once a slice of its own was fitted."""
 
 
 LAST_QUOTED: Final = Reason.BEHIND_EDGE

@@ -196,7 +196,7 @@ def underlying_params(**quoting: float) -> UnderlyingParams:
             0.7, 0.85, 1e6,
         ),
         mmp=MmpParams("mm-btc", 1, 5, 50.0, 20.0, 1e5, 500.0),
-    )  # fmt: skip
+    )
 
 
 def skew_params() -> SkewParams:
