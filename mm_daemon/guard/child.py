@@ -18,9 +18,10 @@ from typing import Final
 
 from mm_daemon.guard.settings import ChildSettings
 
-# The first restart is at once: one crash is an accident. A child that keeps failing is given room.
+# The first restart is at once: one crash is an accident. A child that keeps failing before it was
+# of any use is given room.
 BACKOFF_S: Final = (0.0, 0.25, 1.0, 3.0, 10.0)
-HEALTHY_AFTER_S: Final = 60.0
+HEALTHY_AFTER_S: Final = 30.0
 PROBE_TIMEOUT_S: Final = 0.05
 _LAUNCHER: Final = Path(__file__).with_name("exec_child.py")
 
@@ -87,6 +88,10 @@ class Child:
         self._failures += 1
         self.not_before_s = now_s + pause_s
         return code
+
+    def note_healthy(self) -> None:
+        """It has done its work in this life: its next end is a first one again."""
+        self._failures = 0
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, if it still runs."""

@@ -324,6 +324,7 @@ class Supervisor:
         words = self._page.words
         if not self._trader.is_running or words[RECONCILED_INCARNATION] != self._incarnation:
             return
+        self._trader.note_healthy()
         if self._sweep_since_s is None:
             return
         self._sweep_since_s = None
