@@ -25,7 +25,7 @@ class Modes:
         self.permission = start.latch_permission
         self.tasks = start.latch_tasks
         self.permit_deadline_ns = 0
-        self.phases = {conn: SessionPhase.DOWN for conn in Conn}
+        self.phases = dict.fromkeys(Conn, SessionPhase.DOWN)
         self.confirmed: AccountConfirmed | None = None
         self.is_reconciled = False
         self.is_draining = False

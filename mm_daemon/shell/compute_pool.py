@@ -9,7 +9,6 @@ late.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -62,6 +61,10 @@ class ComputeLink(asyncio.Protocol):
         self._decoder = MessageDecoder()
         self._transport: asyncio.Transport | None = None
         self._lost = asyncio.Event()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._transport is not None
 
     def ask(self, ask: AskFit | AskFactors) -> None:
         request = ComputeRequest(
@@ -137,10 +140,9 @@ def _answer(reply: ComputeReply) -> Answer:
     )
 
 
-def serve_compute(path: Path, work: Mapping[str, Callable[[bytes], bytes]], niceness: int) -> None:
+def serve_compute(path: Path, work: Mapping[str, Callable[[bytes], bytes]]) -> None:
     """The compute process: one request at a time, for ever. A failing request answers with its
     error."""
-    os.nice(niceness)
     path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
