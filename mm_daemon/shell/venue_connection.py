@@ -11,7 +11,7 @@ connection).  What the bytes mean is decided by the wire venue it is given.
 import asyncio
 import contextlib
 import logging
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from websockets.exceptions import ConnectionClosed, InvalidState
 from websockets.frames import Frame, Opcode
@@ -75,16 +75,15 @@ class VenueConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accepted: ask the owner, refuse in HTTP if it says so."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         peer = transport.get_extra_info("peername")
         self._peer_text = str(peer[0]) if isinstance(peer, tuple) and peer else "local"
         refusal = self._owner.admit(self)
         if refusal is not None:
             status = 429 if refusal == "too_many_connections" else 503
             body = b'{"error":"' + refusal.encode() + b'"}'
-            transport.write(render_response(status, body, keep_alive=False))
-            transport.close()
+            self._transport.write(render_response(status, body, keep_alive=False))
+            self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone, however it went."""

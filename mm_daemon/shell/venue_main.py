@@ -108,8 +108,8 @@ async def serve_venue(
             announce(
                 f"venue: {server.ws_url} and {server.rest_url}/api/v2, seed {seed}, {scenario}"
             )
-        assert server.pump_failure is not None
-        await server.pump_failure
+        assert server.failure is not None
+        await server.failure
     finally:
         await server.close()
 

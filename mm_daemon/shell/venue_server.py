@@ -12,7 +12,8 @@ import asyncio
 import errno
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from mm_daemon.shell.venue_connection import UNSENT_BYTES_MAX, VenueConnection
@@ -84,7 +85,7 @@ class VenueServer:
         self._by_address: Counter[str] = Counter()
         self._admitted: dict[VenueConnection, str] = {}
         self._http_waiting: dict[int, VenueConnection] = {}
-        self.pump_failure: asyncio.Future[None] | None = None
+        self.failure: asyncio.Future[None] | None = None
         self.pump_lag_us_max = 0
 
     @property
@@ -120,7 +121,7 @@ class VenueServer:
                     f"venue: {where} is in use; stop the other process or choose --listen"
                 ) from None
             raise VenueStartError(f"venue: cannot listen on {where}: {error.strerror}") from None
-        self.pump_failure = loop.create_future()
+        self.failure = loop.create_future()
         self._pump()
 
     async def close(self) -> None:
@@ -134,22 +135,29 @@ class VenueServer:
         for timer in self._http.values():
             timer.cancel()
         await asyncio.sleep(0)
-        if self.pump_failure is not None:
-            self.pump_failure.cancel()
+        if self.failure is not None:
+            self.failure.cancel()
+
+    @contextmanager
+    def _fatal(self) -> Iterator[None]:
+        """Hand a failure to whoever serves: loop callbacks would swallow it."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the venue is not sound
+            if self.failure is not None and not self.failure.done():
+                self.failure.set_exception(error)
 
     # Time
 
     def _pump(self) -> None:
         """Advance the world and the venue to now, write what follows, sleep until the next due."""
         loop = asyncio.get_running_loop()
-        try:
-            now_us = self._clock.now_us()
+        now_us = self._clock.now_us()
+        with self._fatal():
             self.venue.pump(now_us)
             self._answer_http(now_us)
             self._flush()
-        except Exception as error:  # noqa: BLE001 - the timer must hand its failure to the owner
-            if self.pump_failure is not None and not self.pump_failure.done():
-                self.pump_failure.set_exception(error)
+        if self.failure is not None and self.failure.done():
             return
         after_us = self._clock.now_us()
         due_us = self.venue.next_due_us(now_us)
@@ -209,8 +217,9 @@ class VenueServer:
         session = self._sessions.get(connection)
         if session is None:
             return
-        self.venue.receive(session, message, self._clock.now_us())
-        self._flush()
+        with self._fatal():
+            self.venue.receive(session, message, self._clock.now_us())
+            self._flush()
 
     def http_request(self, connection: VenueConnection, request: HttpRequest) -> None:
         """Serve one REST call, or answer plainly what is none."""
@@ -224,6 +233,10 @@ class VenueServer:
         if request.method not in ("GET", "HEAD", "POST"):
             connection.respond(405, b'{"error":"use GET or POST"}')
             return
+        with self._fatal():
+            self._serve_http(connection, request, path)
+
+    def _serve_http(self, connection: VenueConnection, request: HttpRequest, path: str) -> None:
         now_us = self._clock.now_us()
         answer = self.venue.http(
             http_method=request.method,
@@ -251,5 +264,6 @@ class VenueServer:
             timer.cancel()
         session = self._sessions.pop(connection, None)
         if session is not None:
-            self.venue.close_session(session, self._clock.now_us())
-            self._flush()
+            with self._fatal():
+                self.venue.close_session(session, self._clock.now_us())
+                self._flush()

@@ -38,8 +38,17 @@ from mm_daemon.sim.exchange_events import RequestCompleted
 from mm_daemon.sim.exchange_types import Caller
 
 FRAMES_KEPT: Final = 200_000
+INTERNAL_ERRORS_KEPT: Final = 1_000
 STEPS_BEHIND_MAX: Final = 20
 _STATUS_BY_CODE: Final = {13009: 401, 13004: 401, 10028: 429, 13021: 403, -32601: 404}
+
+
+class InternalError(msgspec.Struct, frozen=True):
+    """A fault of the wire itself, met while serving one request."""
+
+    ts_us: int
+    method: str
+    what: str
 
 
 class ReceivedFrame(msgspec.Struct, frozen=True):
@@ -88,6 +97,7 @@ class WireVenue:
         self.desk = Desk(exchange, self._world, auth if auth is not None else AuthDesk())
         self.faults = FaultDesk()
         self.received: deque[ReceivedFrame] = deque(maxlen=FRAMES_KEPT)
+        self.internal_errors: deque[InternalError] = deque(maxlen=INTERNAL_ERRORS_KEPT)
         self._sessions: OrderedDict[int, Session] = OrderedDict()
         self._connections = 0
         self._waiting: dict[int, _Waiting] = {}
@@ -215,7 +225,15 @@ class WireVenue:
                 raise WireError(13021, "forbidden", {"reason": f"scope {needed} needed"})
         self._charge(method, caller, session, now_us)
         call = Call(params=params, now_us=now_us, session=session, grant=grant, caller=caller)
-        return method.handler(self.desk, call)
+        try:
+            return method.handler(self.desk, call)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as fault:
+            # One client's odd request must not end everybody's venue; a broken invariant of the
+            # exchange (an assertion) must, and is not caught.
+            self.internal_errors.append(
+                InternalError(ts_us=now_us, method=request.method, what=repr(fault))
+            )
+            raise WireError(11094, "internal_server_error") from fault
 
     def _grant(
         self, params: Params, session: Session | None, http_grant: Grant | None, now_us: int

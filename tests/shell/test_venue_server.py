@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+import uvloop
 
 from mm_daemon.shell.venue_main import (
     build_server,
@@ -136,6 +137,18 @@ async def test_one_port_serves_websocket_get_and_post(place: Place) -> None:
     async with place.http.post(place.url("").rstrip("/"), json=request) as response:
         body = await response.json()
         assert (body["id"], body["result"]) == (9, START_US // 1_000)
+
+
+def test_uvloop_serves_as_well() -> None:
+    """Its transports are another class, and it is the loop the venue runs on."""
+
+    async def serve() -> None:
+        async with running() as place:
+            await test_one_port_serves_websocket_get_and_post(place)
+            await test_a_broken_link_cancels_and_a_logout_does_not(place)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
 
 
 async def test_other_paths_and_verbs_are_refused_plainly(place: Place) -> None:
