@@ -190,3 +190,5 @@ class SideState(msgspec.Struct, eq=False):
     arrivals: int = 0
     accepted_request: int = 0
     """The newest quote request that the venue has accepted on this side."""
+    open_items: int = 0
+    """Orders and requests that may trade, as last counted."""

@@ -55,6 +55,9 @@ class OrderStore:
     def resize(self, catalog: Catalog) -> None:
         """Makes room for new listings; what is known stays under its id."""
         size = len(catalog)
+        self._underlyings = catalog.underlyings
+        self._underlying_of: list[int] = catalog.underlying.tolist()
+        self._open_items = [0] * len(catalog.underlyings)
         self.live_bid_ticks, self.live_ask_ticks = _zeros(size), _zeros(size)
         self.live_bid_lots, self.live_ask_lots = _zeros(size), _zeros(size)
         self.asked_bid_ticks, self.asked_ask_ticks = _zeros(size), _zeros(size)
@@ -70,6 +73,7 @@ class OrderStore:
         self._worst = (self.worst_buy_lots, self.worst_sell_lots)
         self._inflight = (self.inflight_bid, self.inflight_ask)
         for state in self._sides.values():
+            state.open_items = 0
             self.refresh(state)
 
     def side(self, instrument_id: int, side_index: int) -> SideState:
@@ -93,13 +97,12 @@ class OrderStore:
         for state in self._sides.values():
             yield from state.orders
 
-    def open_count(self) -> int:
-        """Orders, quotes and unanswered quote requests that may trade."""
-        return sum(
-            sum(1 for order in state.orders if order.exposure_lots)
-            + sum(1 for request in state.requests if request.lots)
-            for state in self._sides.values()
-        )
+    def open_count(self, underlying: str = "") -> int:
+        """Orders, quotes and unanswered quote requests that may trade; of all underlyings where
+        none is named."""
+        if not underlying:
+            return sum(self._open_items)
+        return self._open_items[self._underlyings.index(underlying)]
 
     def unknowns(self) -> Unknowns:
         """Everything whose outcome only evidence can still tell."""
@@ -160,6 +163,8 @@ class OrderStore:
         self._asked_lots[index][id_] = lots
         self._inflight[index][id_] += 1
         if lots > 0:
+            state.open_items += 1
+            self._open_items[self._underlying_of[id_]] += 1
             self._worst[index][id_] += lots
             reach = self._reach_ticks[index]
             reach[id_] = _more_aggressive(index, int(reach[id_]), ticks)
@@ -169,12 +174,13 @@ class OrderStore:
         id_, index = state.instrument_id, state.side_index
         if not 0 <= id_ < len(self.worst_buy_lots):
             return
-        worst = inflight = live_ticks = live_lots = reach = 0
+        worst = inflight = live_ticks = live_lots = reach = items = 0
         for order in state.orders:
             exposure = order.exposure_lots
             inflight += order.pending
             if exposure:
                 worst += exposure
+                items += 1
                 reach = _more_aggressive(index, reach, order.price_ticks)
             if order.is_quote and order.rests:
                 lots = order.resting_lots
@@ -188,6 +194,7 @@ class OrderStore:
                 inflight += 1
             if asked_lots:
                 worst += asked_lots
+                items += 1
                 reach = _more_aggressive(index, reach, asked_ticks)
         self._live_ticks[index][id_] = live_ticks
         self._live_lots[index][id_] = live_lots
@@ -196,6 +203,8 @@ class OrderStore:
         self._reach_ticks[index][id_] = reach
         self._worst[index][id_] = worst
         self._inflight[index][id_] = inflight
+        self._open_items[self._underlying_of[id_]] += items - state.open_items
+        state.open_items = items
 
     def store_digest(self, *more: object) -> bytes:
         """16 bytes over all orders and requests and whatever else the owner adds."""

@@ -19,10 +19,16 @@ from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
 from mm_daemon.domain.units import NS_PER_DAY
 from mm_daemon.pricing.arrays import kernel
 
-(LOT_DELTA, LOT_DELTA_ADJUSTED, LOT_GAMMA_USD, LOT_VEGA_USD, LOT_THETA_USD, LOT_VALUE_USD) = range(
-    6
-)
-LOT_ROWS = 6
+(
+    LOT_DELTA,
+    LOT_DELTA_ADJUSTED,
+    LOT_GAMMA_USD,
+    LOT_VEGA_USD,
+    LOT_THETA_USD,
+    LOT_VALUE_USD,
+    LOT_NOTIONAL_USD,
+) = range(7)
+LOT_ROWS = 7
 DAYS_PER_YEAR = 365.0
 NO_EXPIRY = -1
 
@@ -119,9 +125,10 @@ def lot_greeks_into(
         out[4, i] = board[6, i] / 365.0 * size
         # An inverse future is denominated in USD: a lot is worth its own amount.
         if is_inverse[i] and not is_option[i]:
-            out[5, i] = size
+            out[5, i] = out[6, i] = size
         else:
             out[5, i] = board[1, i] * size
+            out[6, i] = forward * size
 
 
 @kernel

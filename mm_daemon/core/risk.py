@@ -1,0 +1,481 @@
+"""The pre-trade gate: what may leave, judged on the worst case of everything outstanding.
+
+Position, live, in-flight and unknown orders all count in full, whatever subset of them fills. The
+gate works on columns that `refresh` brings up to date once a flush; within the flush it counts what
+it accepts, so that many messages of one decision cannot pass a limit together. It fails closed:
+without fresh finite greeks, theo, stress units, account state or limits nothing that adds risk
+passes. Pulls and cancels always pass. Rates are the throttle's, state controls the breaker's.
+
+A refused side whose quote still rests is turned into a pull: a quote that may not be renewed may
+not stay either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import msgspec
+import numpy as np
+
+from mm_daemon.core import risk_kernel as rk
+from mm_daemon.core.catalog import Catalog, Floats, Ints
+from mm_daemon.core.order_state import BUY_INDEX
+from mm_daemon.core.portfolio_greeks import (
+    LOT_NOTIONAL_USD,
+    LOT_ROWS,
+    Buckets,
+    buckets_of,
+    is_short_dated,
+    lot_greeks,
+)
+from mm_daemon.core.risk_kernel import Reason
+from mm_daemon.core.risk_stress import StressUnits
+from mm_daemon.core.theo import DELTA, FORWARD, PRICE
+from mm_daemon.core.working_orders import WorkingOrders
+from mm_daemon.domain.intents import AmendOrder, MassQuote, PlaceOrder, QuoteEntry, RiskIntent
+from mm_daemon.domain.orders import Purpose
+from mm_daemon.domain.params import Params, RiskLimits, UnderlyingParams
+from mm_daemon.domain.units import NS_PER_MS, Lots, Ns, Side, Ticks
+
+WING_DELTA = 0.05
+"""C32 counts short options below this |delta|."""
+DUPLICATE_WINDOW_NS = 100 * NS_PER_MS
+"""C8: an order equal to one sent less than this ago is taken for a repetition."""
+BPS = 1e-4
+_NOTHING = (None, None)
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Why one side may not leave: what was found against what is allowed, in the limit's unit."""
+
+    control: str
+    reason: Reason
+    instrument_id: int
+    side: Side
+    found: float
+    allowed: float
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What may leave of an intent (None: nothing), and what was refused of it."""
+
+    allowed: RiskIntent | None
+    refused: tuple[Refused, ...]
+
+
+class AccountState(msgspec.Struct, frozen=True):
+    """What the gate needs to know of the account behind one underlying."""
+
+    base_delta_coin: float
+    """Coin equity where the collateral is hedged, else 0."""
+    index_usd: float
+    margin_use: float
+    """Initial margin over margin balance; NaN where unknown."""
+
+
+CONTROL_OF = {
+    Reason.SIZE_LOTS: "C1",
+    Reason.SIZE_NOTIONAL: "C1",
+    Reason.SIZE_VEGA: "C1",
+    Reason.HEDGE_SIZE: "C1",
+    Reason.NO_THEO: "C2",
+    Reason.COLLAR: "C2",
+    Reason.OFF_GRID: "C2",
+    Reason.MARKET_ORDER: "C2",
+    Reason.NOT_READY: "C4",
+    Reason.UNKNOWN_INSTRUMENT: "C4",
+    Reason.POSITION: "C4",
+    Reason.DELTA: "C4",
+    Reason.GAMMA: "C4",
+    Reason.VEGA: "C4",
+    Reason.THETA: "C4",
+    Reason.VEGA_EXPIRY: "C4",
+    Reason.NOT_REDUCING: "C4",
+    Reason.OPEN_ORDERS: "C5",
+    Reason.MARGIN: "C5",
+    Reason.DUPLICATE: "C8",
+    Reason.SELF_CROSS: "C9",
+    Reason.STRESS: "C31",
+    Reason.WING_SHORT: "C32",
+    Reason.SHORT_DATED_GAMMA: "C33",
+}
+"""The control that each refusal belongs to."""
+
+
+class _Book:
+    """Limits and sums of one underlying."""
+
+    def __init__(self, params: UnderlyingParams, buckets: Buckets) -> None:
+        self.params = params
+        self.limits = _limit_vector(params.limits)
+        self.buckets = buckets
+        self.sums: Floats = np.full((rk.MEASURES, 2), np.nan)
+        self.vega_sums: Floats = np.full((max(1, len(buckets.expiries_ns)), 2), np.nan)
+        self.account = AccountState(math.nan, math.nan, math.nan)
+        self.is_fresh = False
+
+
+class RiskGate:
+    """Judges every intent that may add risk."""
+
+    def __init__(self, catalog: Catalog, params: Params) -> None:
+        self._params = params
+        self.refusals = [0] * len(Reason)
+        """Sides refused, by reason."""
+        self._recent: dict[tuple[int, int, int, int], int] = {}
+        self.resize(catalog)
+
+    def resize(self, catalog: Catalog) -> None:
+        """Starts anew on a larger catalogue: nothing passes until the next refresh."""
+        self._catalog = catalog
+        size = len(catalog)
+        self._ints, self._floats = rk.empty_columns(size)
+        self._ints[rk.I_ABOVE] = catalog.tick_above
+        self._ints[rk.I_STEP] = catalog.tick_step
+        self._floats[rk.F_TICK] = catalog.tick
+        self._floats[rk.F_WING] = 0.0
+        self._floats[rk.F_COLLAR_TICKS] = -1.0
+        self._lot_greeks: Floats = np.full((LOT_ROWS, size), np.nan)
+        self.stress = StressUnits(catalog)
+        self._books: dict[str, _Book] = {}
+        self._book_of: list[_Book | None] = [None] * size
+        for underlying in self._params.underlyings:
+            book = _Book(underlying, buckets_of(catalog, underlying.name))
+            self._books[underlying.name] = book
+            self._ints[rk.I_EXPIRY][book.buckets.ids] = book.buckets.expiry_of
+            for id_ in book.buckets.ids.tolist():
+                self._book_of[id_] = book
+                if not catalog.is_option[id_]:
+                    # A hedge may not pay more than its slippage bound away from the reference.
+                    ratio = underlying.hedge.slippage_bps_max * BPS
+                    self._floats[rk.F_COLLAR_TICKS, id_] = ratio
+
+    def set_account(self, underlying: str, account: AccountState) -> None:
+        """Takes the newest margin use and collateral of one underlying."""
+        self._books[underlying].account = account
+
+    def refresh(
+        self,
+        underlying: str,
+        *,
+        position_lots: Ints,
+        working: WorkingOrders,
+        columns: Floats,
+        now_ns: Ns,
+    ) -> None:
+        """Brings one underlying up to date: before the first check of every flush.
+
+        columns: the theo board's, by its own row names.
+        """
+        book = self._books[underlying]
+        ids, ints, floats = book.buckets.ids, self._ints, self._floats
+        catalog, account = self._catalog, book.account
+        lot_greeks(catalog, columns[PRICE : FORWARD + 1], self._lot_greeks)
+        expiries_ns = book.buckets.expiries_ns
+        short_dated = np.zeros(len(expiries_ns) + 1)
+        for expiry, expiry_ns in enumerate(expiries_ns):
+            short_dated[expiry] = 1.0 if is_short_dated(expiry_ns, now_ns) else 0.0
+        rk.take_greeks(
+            ids,
+            book.buckets.expiry_of,
+            self._lot_greeks,
+            short_dated,
+            columns[PRICE],
+            columns[DELTA],
+            self._lot_greeks[LOT_NOTIONAL_USD],
+            catalog.is_option,
+            WING_DELTA,
+            floats,
+        )
+        self.stress.refresh_some(
+            underlying,
+            ids,
+            ints,
+            columns,
+            base_usd=account.base_delta_coin * account.index_usd,
+            now_ns=now_ns,
+        )
+        rk.sync_counts(
+            ids,
+            ints,
+            position_lots,
+            working.worst_buy_lots,
+            working.worst_sell_lots,
+            self.stress.units,
+            self.stress.sums(underlying),
+        )
+        ints[rk.I_REACH_BID] = working.reach_bid_ticks
+        ints[rk.I_REACH_ASK] = working.reach_ask_ticks
+        ints[rk.I_ASKED_BID_TICKS] = working.asked_bid_ticks
+        ints[rk.I_ASKED_ASK_TICKS] = working.asked_ask_ticks
+        ints[rk.I_ASKED_BID_LOTS] = working.asked_bid_lots
+        ints[rk.I_ASKED_ASK_LOTS] = working.asked_ask_lots
+        rk.sum_measures(ids, ints, floats, account.base_delta_coin, book.sums, book.vega_sums)
+        book.is_fresh = True
+
+    def check(self, intent: RiskIntent, working: WorkingOrders, now_ns: Ns) -> Verdict:
+        """What of an intent may leave now. Counts what it accepts: register it, or refresh."""
+        if isinstance(intent, MassQuote):
+            return self._check_quotes(intent, working)
+        if isinstance(intent, AmendOrder):
+            order = working.by_order_id.get(intent.order_id)
+            if order is None:
+                id_ = intent.instrument_id
+                return self._refused_whole(id_, Side.BUY, Reason.UNKNOWN_INSTRUMENT, 0.0, 0.0)
+            side = Side.BUY if order.side_index == BUY_INDEX else Side.SELL
+            # An amend may raise size or price: it is judged as a new order of its full size.
+            return self._check_one(
+                intent,
+                side,
+                intent.price_ticks,
+                intent.total_lots,
+                working,
+                purpose=Purpose.QUOTE,
+            )
+        return self._check_place(intent, working, now_ns)
+
+    def worst_case(self, underlying: str) -> Floats:
+        """(lowest, highest) by measure: delta, gamma, vega, theta, gamma under 24 h."""
+        return self._books[underlying].sums.copy()
+
+    def worst_stress_usd(self, underlying: str) -> float:
+        """The largest loss (as a negative P&L) over the scenarios; NaN where unknown."""
+        sums = self.stress.sums(underlying)
+        return float(np.min(sums)) if not np.isnan(sums).any() else math.nan
+
+    def digest(self) -> bytes:
+        state = hashlib.blake2b(self._ints.tobytes(), digest_size=16)
+        state.update(self._floats.tobytes())
+        for book in self._books.values():
+            state.update(book.sums.tobytes() + book.vega_sums.tobytes())
+            state.update(self.stress.sums(book.params.name).tobytes())
+        state.update(msgspec.msgpack.encode((self.refusals, list(self._recent.items()))))
+        return state.digest()
+
+    def _check_quotes(self, intent: MassQuote, working: WorkingOrders) -> Verdict:
+        sides: list[tuple[int, int, int, int]] = []
+        for entry in intent.entries:
+            id_ = entry.instrument_id
+            if entry.bid_ticks is not None or entry.bid_lots is not None:
+                sides.append((id_, 1, *self._terms(id_, 1, entry.bid_ticks, entry.bid_lots)))
+            if entry.ask_ticks is not None or entry.ask_lots is not None:
+                sides.append((id_, -1, *self._terms(id_, -1, entry.ask_ticks, entry.ask_lots)))
+        first = intent.entries[0].instrument_id
+        book = self._book_of[first] if 0 <= first < len(self._book_of) else None
+        if book is None:
+            return self._refused_whole(first, Side.BUY, Reason.UNKNOWN_INSTRUMENT, 0.0, 0.0)
+        closed = self._closed(book, working, len(sides))
+        if closed is None:
+            reasons, numbers = self._run(book, sides, is_reducing=False)
+            if not any(reasons):
+                return Verdict(intent, ())
+        else:
+            reasons = [int(closed[0]) if lots else 0 for _, _, _, lots in sides]
+            numbers = [closed[1:]] * len(sides)
+        return self._without_refused(intent, sides, reasons, numbers, working)
+
+    def _terms(
+        self, id_: int, sign: int, ticks: Ticks | None, lots: Lots | None
+    ) -> tuple[int, int]:
+        """Price and size of a side; the half that is not sent is the one last asked for."""
+        row = 0 if sign > 0 else 1
+        if ticks is None:
+            ticks = Ticks(int(self._ints[rk.I_ASKED_BID_TICKS + row, id_]))
+        if lots is None:
+            lots = Lots(int(self._ints[rk.I_ASKED_BID_LOTS + row, id_]))
+        return ticks, lots
+
+    def _without_refused(
+        self,
+        intent: MassQuote,
+        sides: list[tuple[int, int, int, int]],
+        reasons: list[int],
+        numbers: list[tuple[float, float]],
+        working: WorkingOrders,
+    ) -> Verdict:
+        """The message less its refused sides; of those, what rests is pulled."""
+        refused = [
+            self._refused(Reason(reason), id_, Side(sign), found)
+            for (id_, sign, _, _), reason, found in zip(sides, reasons, numbers, strict=True)
+            if reason
+        ]
+        # By position and not by name: one message may name an instrument twice.
+        verdicts = iter(reasons)
+        kept: list[QuoteEntry] = []
+        for entry in intent.entries:
+            id_ = entry.instrument_id
+            bid, ask = (entry.bid_ticks, entry.bid_lots), (entry.ask_ticks, entry.ask_lots)
+            if bid != _NOTHING:
+                bid = _judged(next(verdicts), bid, int(working.live_bid_ticks[id_]))
+            if ask != _NOTHING:
+                ask = _judged(next(verdicts), ask, int(working.live_ask_ticks[id_]))
+            if bid != _NOTHING or ask != _NOTHING:
+                kept.append(QuoteEntry(id_, *bid, *ask))
+        allowed = msgspec.structs.replace(intent, entries=tuple(kept)) if kept else None
+        return Verdict(allowed, tuple(refused))
+
+    def _check_place(self, intent: PlaceOrder, working: WorkingOrders, now_ns: int) -> Verdict:
+        id_, side = intent.instrument_id, intent.side
+        if intent.client_id in working.by_client_id:
+            return self._refused_whole(id_, side, Reason.DUPLICATE, 1.0, 0.0)
+        ticks = 0 if intent.price_ticks is None else intent.price_ticks
+        key = (id_, int(side), ticks, intent.lots)
+        age_ns = now_ns - self._recent.get(key, -DUPLICATE_WINDOW_NS)
+        if age_ns < DUPLICATE_WINDOW_NS:
+            return self._refused_whole(
+                id_, side, Reason.DUPLICATE, age_ns / NS_PER_MS, DUPLICATE_WINDOW_NS / NS_PER_MS
+            )
+        verdict = self._check_one(
+            intent, side, intent.price_ticks, intent.lots, working, purpose=intent.purpose
+        )
+        if verdict.allowed is not None:
+            self._recent[key] = now_ns
+            while next(iter(self._recent.values())) < now_ns - DUPLICATE_WINDOW_NS:
+                del self._recent[next(iter(self._recent))]
+        return verdict
+
+    def _check_one(
+        self,
+        intent: PlaceOrder | AmendOrder,
+        side: Side,
+        price_ticks: Ticks | None,
+        lots: Lots,
+        working: WorkingOrders,
+        *,
+        purpose: Purpose,
+    ) -> Verdict:
+        id_ = intent.instrument_id
+        book = self._book_of[id_] if 0 <= id_ < len(self._book_of) else None
+        if book is None:
+            return self._refused_whole(id_, side, Reason.UNKNOWN_INSTRUMENT, 0.0, 0.0)
+        if lots <= 0:
+            return self._refused_whole(id_, side, Reason.SIZE_LOTS, lots, 0.0)
+        if purpose is not Purpose.QUOTE:
+            excess = self._not_reducing(book, id_, side, lots, purpose)
+            if excess is not None:
+                return self._refused_whole(id_, side, *excess)
+        else:
+            closed = self._closed(book, working, 1)
+            if closed is not None:
+                return self._refused_whole(id_, side, *closed)
+        if price_ticks is None:
+            if purpose is not Purpose.FLATTEN:
+                return self._refused_whole(id_, side, Reason.MARKET_ORDER, 0.0, 0.0)
+            return Verdict(intent, ())
+        is_reducing = purpose is not Purpose.QUOTE
+        sides = [(id_, int(side), int(price_ticks), int(lots))]
+        reasons, numbers = self._run(book, sides, is_reducing=is_reducing)
+        if reasons[0]:
+            return self._refused_whole(id_, side, Reason(reasons[0]), *numbers[0])
+        return Verdict(intent, ())
+
+    def _not_reducing(
+        self, book: _Book, id_: int, side: Side, lots: int, purpose: Purpose
+    ) -> tuple[Reason, float, float] | None:
+        """Why a hedge or flatten is not one, None where it reduces.
+
+        A hedge turns the delta of positions and outstanding hedges towards zero without crossing
+        it by more than half of its last lot; a flatten does so with the position of its
+        instrument, in which it is the only order.
+        """
+        signed = int(side) * lots
+        if purpose is Purpose.FLATTEN:
+            held = int(self._ints[rk.I_POSITION, id_])
+            left = abs(held) - int(self._ints[rk.I_SELL if held > 0 else rk.I_BUY, id_])
+            if held * signed >= 0 or lots > left:
+                return Reason.NOT_REDUCING, float(signed), float(-held)
+            return None
+        per_lot = float(self._floats[rk.DELTA, id_])
+        notional = float(self._floats[rk.F_NOTIONAL, id_])
+        cap = book.params.limits.hedge_order_usd_max
+        if not lots * notional <= cap:
+            return Reason.HEDGE_SIZE, lots * notional, cap
+        delta = rk.hedged_delta(
+            book.buckets.ids,
+            self._ints,
+            self._floats,
+            self._catalog.is_option,
+            book.account.base_delta_coin,
+        )
+        after = delta + signed * per_lot
+        if not (delta * signed * per_lot < 0.0 and abs(after) <= abs(delta)):
+            return Reason.NOT_REDUCING, after, delta
+        return None
+
+    def _closed(
+        self, book: _Book, working: WorkingOrders, sides: int
+    ) -> tuple[Reason, float, float] | None:
+        """Why nothing that adds risk may pass in this underlying at all."""
+        if not book.is_fresh:
+            return Reason.NOT_READY, 0.0, 1.0
+        limits = book.params.limits
+        if not book.account.margin_use <= limits.margin_stop_ratio:
+            return Reason.MARGIN, book.account.margin_use, limits.margin_stop_ratio
+        open_after = working.open_count(book.params.name) + sides
+        if open_after > limits.open_orders_max:
+            return Reason.OPEN_ORDERS, float(open_after), float(limits.open_orders_max)
+        return None
+
+    def _run(
+        self, book: _Book, sides: list[tuple[int, int, int, int]], *, is_reducing: bool
+    ) -> tuple[list[int], list[tuple[float, float]]]:
+        columns = np.array(sides, dtype=np.int64).T
+        reasons = np.zeros(len(sides), dtype=np.int64)
+        numbers = np.zeros((len(sides), 2))
+        rk.check_sides(
+            columns,
+            is_reducing,
+            self._ints,
+            self._floats,
+            book.limits,
+            book.sums,
+            book.vega_sums,
+            self.stress.units,
+            self.stress.sums(book.params.name),
+            reasons,
+            numbers,
+        )
+        return reasons.tolist(), [(row[0], row[1]) for row in numbers.tolist()]
+
+    def _refused(self, reason: Reason, id_: int, side: Side, found: tuple[float, float]) -> Refused:
+        self.refusals[reason] += 1
+        return Refused(CONTROL_OF[reason], reason, id_, side, found[0], found[1])
+
+    def _refused_whole(
+        self, id_: int, side: Side, reason: Reason, found: float, allowed: float
+    ) -> Verdict:
+        return Verdict(None, (self._refused(reason, id_, side, (found, allowed)),))
+
+
+def _judged(
+    reason: int, terms: tuple[Ticks | None, Lots | None], live_ticks: int
+) -> tuple[Ticks | None, Lots | None]:
+    """A side as it may leave: unchanged, a pull of what rests, or nothing."""
+    if reason == Reason.ACCEPTED:
+        return terms
+    if reason == Reason.DUPLICATE or live_ticks == 0:
+        return None, None
+    return Ticks(live_ticks), Lots(0)
+
+
+def _limit_vector(limits: RiskLimits) -> Floats:
+    return np.array(
+        [
+            limits.order_lots_max,
+            limits.order_notional_usd_max,
+            limits.order_vega_usd_max,
+            limits.collar_theo_ratio,
+            limits.collar_ticks,
+            limits.position_lots_max,
+            limits.delta_coin_max,
+            limits.gamma_usd_max,
+            limits.vega_usd_max,
+            limits.theta_usd_day_max,
+            limits.short_dated_gamma_usd_max,
+            limits.vega_expiry_usd_max,
+            limits.stress_loss_usd_max,
+            limits.wing_short_lots_max,
+        ],
+        dtype=np.float64,
+    )
