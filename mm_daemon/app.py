@@ -159,12 +159,12 @@ def _write_private(path: Path, content: bytes) -> None:
 def init_latch(config_path: Path | None) -> dict[str, Any]:
     """`reset --init`: the explicit creation of the latch file. Raises ConfigError where whole."""
     from mm_daemon.domain.permission import LatchRefused
-    from mm_daemon.ipc.latch import LatchStore
+    from mm_daemon.ipc.control import open_latch
 
     config = load_config(config_path)
     layout = layout_of(config)
     configuration.require_private_dir(layout.state_dir)
-    result = LatchStore(layout.latch, None).init(ts_ns=time.time_ns())
+    result = open_latch(layout).init(ts_ns=time.time_ns())
     if isinstance(result, LatchRefused):
         raise ConfigError(result.detail)
     return {"generation": result.generation, "state": "latch file created"}

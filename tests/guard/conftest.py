@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from rest_venue import RestVenue
+
+from tests.guard.rest_venue import RestVenue
 
 
 @pytest.fixture

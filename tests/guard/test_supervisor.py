@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rest_venue import SECRET, RestVenue
 
 import mm_daemon
 from mm_daemon.domain.permission import CRASH, LATCH_FILE, OPEN, OPERATOR, PRESETS
@@ -31,6 +30,7 @@ from mm_daemon.ipc.page import (
     PageError,
 )
 from mm_daemon.ipc.segments import W_SYNCED_BYTES, Segment, segment_path
+from tests.guard.rest_venue import SECRET, RestVenue
 
 TRADER_CHILD = Path(__file__).with_name("trader_child.py")
 PATIENCE_S = 10.0

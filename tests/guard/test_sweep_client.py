@@ -4,10 +4,10 @@ import random
 import threading
 
 import pytest
-from rest_venue import SECRET, RestVenue
 
 from mm_daemon.guard.sweep_client import SweepClient, SweepConfig, SweepReport
 from mm_daemon.venues.deribit import sweep as deribit
+from tests.guard.rest_venue import SECRET, RestVenue
 
 ORDERS = {"1": "BTC", "2": "ETH", "quote-3": "BTC", "USDC-4": "USDC"}
 

@@ -4,11 +4,11 @@ import random
 import threading
 
 import pytest
-from rest_venue import SECRET, RestVenue
 
 from mm_daemon.guard.sweep_client import SweepConfig, SweepReport
 from mm_daemon.guard.sweeper import Sweeper
 from mm_daemon.venues.deribit import sweep as deribit
+from tests.guard.rest_venue import SECRET, RestVenue
 
 
 class Reports:
