@@ -41,7 +41,8 @@ class OrderStore:
 
     Arrays are by instrument id and changed in place. `live`: the quotes we believe rest. `asked`:
     the terms of the newest unanswered quote request, else the live ones. `reach`: the most
-    aggressive price at which anything of ours may stand, 0 for none. `worst`: lots that may still
+    aggressive price at which anything of ours may stand, 0 for none, and `order_reach` the same of
+    plain orders alone. `worst`: lots that may still
     be added to our booked position. `inflight`: requests without an answer.
     """
 
@@ -63,6 +64,7 @@ class OrderStore:
         self.asked_bid_ticks, self.asked_ask_ticks = _zeros(size), _zeros(size)
         self.asked_bid_lots, self.asked_ask_lots = _zeros(size), _zeros(size)
         self.reach_bid_ticks, self.reach_ask_ticks = _zeros(size), _zeros(size)
+        self.order_reach_bid_ticks, self.order_reach_ask_ticks = _zeros(size), _zeros(size)
         self.worst_buy_lots, self.worst_sell_lots = _zeros(size), _zeros(size)
         self.inflight_bid, self.inflight_ask = _zeros(size), _zeros(size)
         self._live_ticks = (self.live_bid_ticks, self.live_ask_ticks)
@@ -70,6 +72,7 @@ class OrderStore:
         self._asked_ticks = (self.asked_bid_ticks, self.asked_ask_ticks)
         self._asked_lots = (self.asked_bid_lots, self.asked_ask_lots)
         self._reach_ticks = (self.reach_bid_ticks, self.reach_ask_ticks)
+        self._order_reach = (self.order_reach_bid_ticks, self.order_reach_ask_ticks)
         self._worst = (self.worst_buy_lots, self.worst_sell_lots)
         self._inflight = (self.inflight_bid, self.inflight_ask)
         for state in self._sides.values():
@@ -174,7 +177,7 @@ class OrderStore:
         id_, index = state.instrument_id, state.side_index
         if not 0 <= id_ < len(self.worst_buy_lots):
             return
-        worst = inflight = live_ticks = live_lots = reach = items = 0
+        worst = inflight = live_ticks = live_lots = reach = order_reach = items = 0
         for order in state.orders:
             exposure = order.exposure_lots
             inflight += order.pending
@@ -182,6 +185,8 @@ class OrderStore:
                 worst += exposure
                 items += 1
                 reach = _more_aggressive(index, reach, order.price_ticks)
+                if not order.is_quote:
+                    order_reach = _more_aggressive(index, order_reach, order.price_ticks)
             if order.is_quote and order.rests:
                 lots = order.resting_lots
                 if lots:
@@ -201,6 +206,7 @@ class OrderStore:
         self._asked_ticks[index][id_] = asked_ticks
         self._asked_lots[index][id_] = asked_lots
         self._reach_ticks[index][id_] = reach
+        self._order_reach[index][id_] = order_reach
         self._worst[index][id_] = worst
         self._inflight[index][id_] = inflight
         self._open_items[self._underlying_of[id_]] += items - state.open_items

@@ -44,6 +44,8 @@ DUPLICATE_WINDOW_NS = 100 * NS_PER_MS
 """C8: an order equal to one sent less than this ago is taken for a repetition."""
 BPS = 1e-4
 _NOTHING = (None, None)
+_Side = tuple[int, int, int, int, int]
+"""(id, sign, ticks, lots, ticks of the other side of its entry)."""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -207,6 +209,8 @@ class RiskGate:
         )
         ints[rk.I_REACH_BID] = working.reach_bid_ticks
         ints[rk.I_REACH_ASK] = working.reach_ask_ticks
+        ints[rk.I_ORDER_REACH_BID] = working.order_reach_bid_ticks
+        ints[rk.I_ORDER_REACH_ASK] = working.order_reach_ask_ticks
         ints[rk.I_ASKED_BID_TICKS] = working.asked_bid_ticks
         ints[rk.I_ASKED_ASK_TICKS] = working.asked_ask_ticks
         ints[rk.I_ASKED_BID_LOTS] = working.asked_bid_lots
@@ -254,13 +258,15 @@ class RiskGate:
         return state.digest()
 
     def _check_quotes(self, intent: MassQuote, working: WorkingOrders) -> Verdict:
-        sides: list[tuple[int, int, int, int]] = []
+        sides: list[_Side] = []
         for entry in intent.entries:
             id_ = entry.instrument_id
-            if entry.bid_ticks is not None or entry.bid_lots is not None:
-                sides.append((id_, 1, *self._terms(id_, 1, entry.bid_ticks, entry.bid_lots)))
-            if entry.ask_ticks is not None or entry.ask_lots is not None:
-                sides.append((id_, -1, *self._terms(id_, -1, entry.ask_ticks, entry.ask_lots)))
+            bid = self._terms(id_, 1, entry.bid_ticks, entry.bid_lots)
+            ask = self._terms(id_, -1, entry.ask_ticks, entry.ask_lots)
+            if bid is not None:
+                sides.append((id_, 1, *bid, _partner(ask)))
+            if ask is not None:
+                sides.append((id_, -1, *ask, _partner(bid)))
         first = intent.entries[0].instrument_id
         book = self._book_of[first] if 0 <= first < len(self._book_of) else None
         if book is None:
@@ -271,14 +277,17 @@ class RiskGate:
             if not any(reasons):
                 return Verdict(intent, ())
         else:
-            reasons = [int(closed[0]) if lots else 0 for _, _, _, lots in sides]
+            reasons = [int(closed[0]) if lots else 0 for _, _, _, lots, _ in sides]
             numbers = [closed[1:]] * len(sides)
         return self._without_refused(intent, sides, reasons, numbers, working)
 
     def _terms(
         self, id_: int, sign: int, ticks: Ticks | None, lots: Lots | None
-    ) -> tuple[int, int]:
-        """Price and size of a side; the half that is not sent is the one last asked for."""
+    ) -> tuple[int, int] | None:
+        """Price and size of a side, None where it is left alone; the half that is not sent is the
+        one last asked for."""
+        if ticks is None and lots is None:
+            return None
         row = 0 if sign > 0 else 1
         if ticks is None:
             ticks = Ticks(int(self._ints[rk.I_ASKED_BID_TICKS + row, id_]))
@@ -289,7 +298,7 @@ class RiskGate:
     def _without_refused(
         self,
         intent: MassQuote,
-        sides: list[tuple[int, int, int, int]],
+        sides: list[_Side],
         reasons: list[int],
         numbers: list[tuple[float, float]],
         working: WorkingOrders,
@@ -297,7 +306,7 @@ class RiskGate:
         """The message less its refused sides; of those, what rests is pulled."""
         refused = [
             self._refused(Reason(reason), id_, Side(sign), found)
-            for (id_, sign, _, _), reason, found in zip(sides, reasons, numbers, strict=True)
+            for (id_, sign, _, _, _), reason, found in zip(sides, reasons, numbers, strict=True)
             if reason
         ]
         # By position and not by name: one message may name an instrument twice.
@@ -364,7 +373,7 @@ class RiskGate:
                 return self._refused_whole(id_, side, Reason.MARKET_ORDER, 0.0, 0.0)
             return Verdict(intent, ())
         is_reducing = purpose is not Purpose.QUOTE
-        sides = [(id_, int(side), int(price_ticks), int(lots))]
+        sides: list[_Side] = [(id_, int(side), int(price_ticks), int(lots), rk.ALONE)]
         reasons, numbers = self._run(book, sides, is_reducing=is_reducing)
         if reasons[0]:
             return self._refused_whole(id_, side, Reason(reasons[0]), *numbers[0])
@@ -418,7 +427,7 @@ class RiskGate:
         return None
 
     def _run(
-        self, book: _Book, sides: list[tuple[int, int, int, int]], *, is_reducing: bool
+        self, book: _Book, sides: list[_Side], *, is_reducing: bool
     ) -> tuple[list[int], list[tuple[float, float]]]:
         columns = np.array(sides, dtype=np.int64).T
         reasons = np.zeros(len(sides), dtype=np.int64)
@@ -446,6 +455,13 @@ class RiskGate:
         self, id_: int, side: Side, reason: Reason, found: float, allowed: float
     ) -> Verdict:
         return Verdict(None, (self._refused(reason, id_, side, (found, allowed)),))
+
+
+def _partner(terms: tuple[int, int] | None) -> int:
+    """The price that the other side of an entry will have."""
+    if terms is None:
+        return rk.ALONE
+    return terms[0] if terms[1] > 0 else 0
 
 
 def _judged(

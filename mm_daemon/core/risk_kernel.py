@@ -81,8 +81,12 @@ F_ROWS = MEASURES + 5
     I_ABOVE,
     I_STEP,
     I_EXPIRY,
-) = range(12)
-I_ROWS = 12
+    I_ORDER_REACH_BID,
+    I_ORDER_REACH_ASK,
+) = range(14)
+I_ROWS = 14
+ALONE = -1
+"""Partner of a side that its message does not quote on the other side."""
 
 # Limits of one underlying.
 (
@@ -249,7 +253,10 @@ def check_sides(
     reasons: Ints,
     numbers: Floats,
 ) -> None:
-    """Judges each side in turn and counts the accepted ones. sides (4, n): id, sign, ticks, lots.
+    """Judges each side in turn and counts the accepted ones.
+
+    sides (5, n): id, sign, ticks, lots, and the other side's ticks in the same entry (0: it is
+    pulled there; `ALONE`: the entry leaves it as it is).
 
     reasons (n,) gets a `Reason`; numbers (n, 2) what was found and what is allowed. Sides with 0
     lots are cancels: always accepted, never counted. `is_reducing` orders have proved elsewhere
@@ -261,7 +268,9 @@ def check_sides(
         if lots[k] == 0:
             continue
         i, sign = ids[k], signs[k]
-        reason = _check_order(i, sign, ticks[k], lots[k], ints, floats, limits, numbers[k])
+        reason = _check_order(
+            i, sign, ticks[k], lots[k], sides[4, k], ints, floats, limits, numbers[k]
+        )
         if reason == 0 and not is_reducing:
             reason = _check_state(
                 i, sign, lots[k], ints, floats, limits, sums, vega_sums, units, stress, numbers[k]
@@ -277,12 +286,17 @@ def _check_order(
     sign: int,
     ticks: int,
     lots: int,
+    partner_ticks: int,
     ints: Ints,
     floats: Floats,
     limits: Floats,
     numbers: Floats,
 ) -> int:
-    """Limits of the order by itself: size, price, own other side."""
+    """Limits of the order by itself: size, price, own other side.
+
+    An entry that quotes both sides replaces both in one act at the venue, so there only its own two
+    prices must not cross, and those of plain orders.
+    """
     numbers[0], numbers[1] = lots, limits[L_ORDER_LOTS]
     if not 0 < lots <= limits[L_ORDER_LOTS]:
         return _R_SIZE_LOTS
@@ -309,7 +323,12 @@ def _check_order(
     numbers[0], numbers[1] = ticks * tick, theo + sign * band
     if not sign * (numbers[0] - theo) <= band:
         return _R_COLLAR
-    reach = ints[I_REACH_ASK, i] if sign > 0 else ints[I_REACH_BID, i]
+    if partner_ticks == ALONE:
+        reach = ints[I_REACH_ASK, i] if sign > 0 else ints[I_REACH_BID, i]
+    else:
+        reach = ints[I_ORDER_REACH_ASK, i] if sign > 0 else ints[I_ORDER_REACH_BID, i]
+        if partner_ticks > 0 and (reach == 0 or sign * (reach - partner_ticks) > 0):
+            reach = partner_ticks
     numbers[0], numbers[1] = ticks, reach
     if reach > 0 and sign * (ticks - reach) >= 0:
         return _R_SELF_CROSS

@@ -137,6 +137,7 @@ def params(**limits: Any) -> Params:
     return Params(
         venue="deribit",
         account="maker",
+        shard="a",
         environment="sim",
         underlyings=(underlying,),
         breaker=BREAKER,

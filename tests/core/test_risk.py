@@ -278,15 +278,38 @@ def test_c32_limits_short_wings_per_strike() -> None:
     assert desk.quote((CALL, 480, 1, 520, 3)).refused == ()
 
 
+def one_sided(desk: Desk, side: Side, ticks: int) -> list[Reason]:
+    terms = (Ticks(ticks), Lots(1))
+    bid, ask = (terms, (None, None)) if side is Side.BUY else ((None, None), terms)
+    intent = MassQuote(9, GROUP, "", (QuoteEntry(CALL, *bid, *ask),), Ns(T0 + NS_PER_S))
+    return reasons(desk.gate.check(intent, desk.working, T0))
+
+
 def test_c9_never_crosses_what_may_still_rest() -> None:
     desk = fresh()
     desk.quote((CALL, 480, 1, 520, 1))
-    assert reasons(desk.quote((CALL, 520, 1, 530, 1))) == [Reason.SELF_CROSS]
-    assert reasons(desk.quote((CALL, 470, 1, 470, 1))) == [Reason.SELF_CROSS]
+    assert one_sided(desk, Side.BUY, 520) == [Reason.SELF_CROSS]
+    assert one_sided(desk, Side.SELL, 480) == [Reason.SELF_CROSS]
+    assert one_sided(desk, Side.BUY, 515) == []
+
+
+def test_c9_lets_both_sides_of_an_entry_move_past_the_old_ones() -> None:
+    desk = fresh()
+    desk.quote((CALL, 480, 1, 520, 1))
+    assert desk.quote((CALL, 525, 1, 560, 1)).refused == ()
+
+
+def test_c9_never_crosses_a_plain_order() -> None:
+    desk = Desk()
+    desk.positions[CALL] = 10
+    desk.refresh()
+    desk.place(CALL, Side.SELL, 500, 5, Purpose.FLATTEN)
+    desk.refresh()
+    assert reasons(desk.quote((CALL, 500, 1, 520, 1))) == [Reason.SELF_CROSS]
 
 
 def test_c9_sees_both_sides_of_one_entry() -> None:
-    assert reasons(fresh().quote((CALL, 500, 1, 500, 1))) == [Reason.SELF_CROSS]
+    assert reasons(fresh().quote((CALL, 500, 1, 500, 1))) == [Reason.SELF_CROSS] * 2
 
 
 def test_c8_refuses_what_already_stands_as_asked() -> None:
