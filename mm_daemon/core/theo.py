@@ -23,7 +23,7 @@ from mm_daemon.core.calibration import Calibration
 from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
 from mm_daemon.domain.units import NS_PER_S, Ns, tte_years
 from mm_daemon.pricing.arrays import kernel
-from mm_daemon.pricing.surface import align, chain_vols_into
+from mm_daemon.pricing.surface import AlignedSurface, align, at_the_money, chain_vols_into
 from mm_daemon.pricing.valuation import N_ROWS as VALUE_ROWS
 from mm_daemon.pricing.valuation import NOT_AVERAGING, Averaging, value_into
 
@@ -111,9 +111,9 @@ class TheoBoard:
         self,
         underlying: str,
         forwards: Floats,
-        averaging: Averaging,
         calibration: Calibration | None,
         now_ns: Ns,
+        averaging: Averaging = NOT_AVERAGING,
     ) -> Ints:
         """Revalue what moved; returns the option ids whose price moved enough to look at quotes.
 
@@ -163,6 +163,21 @@ class TheoBoard:
         column[PRICE] = column[PRICE_USD] = column[FORWARD] = price
         column[DELTA] = column[DELTA_ADJUSTED] = 1.0 / price if is_inverse else 1.0
         column[GAMMA] = column[VEGA] = column[THETA] = 0.0
+
+    def is_valued(self, underlying: str) -> bool:
+        """Whether a calibration was ever applied to this underlying."""
+        return self._chains[underlying].version >= 0
+
+    def at_the_money(self, underlying: str) -> tuple[Floats, Floats]:
+        """Vol and its slope d(vol)/dk at the money, per expiry, as of the last refresh."""
+        chain = self._chains[underlying]
+        terms = chain.terms
+        return at_the_money(
+            AlignedSurface(chain.params, chain.slice_rows, chain.weights, terms[E_FORWARD_FIT]),
+            forward=terms[E_FORWARD],
+            tte_years=terms[E_TTE],
+            ssr=terms[E_SSR],
+        )
 
     def forget(self, underlying: str) -> None:
         """Make every expiry of an underlying be revalued at the next refresh."""

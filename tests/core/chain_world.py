@@ -28,7 +28,6 @@ from mm_daemon.domain.params import (
 from mm_daemon.domain.units import NS_PER_DAY, NS_PER_YEAR, Ns
 from mm_daemon.pricing.surface import Surface, SurfaceSlice, no_bumps
 from mm_daemon.pricing.svi import SviSlice
-from mm_daemon.pricing.valuation import NOT_AVERAGING
 from mm_daemon.pricing.variance_time import FLAT_CLOCK
 
 NOW = Ns(1_770_000_000_000_000_000)
@@ -106,7 +105,7 @@ def calibration(world: Catalog, version: int = 1, vol: float = 0.55) -> Calibrat
 def board(world: Catalog, forward: float = FORWARD, vol: float = 0.55) -> TheoBoard:
     made = TheoBoard(world)
     n = len(world.expiries["BTC"])
-    made.refresh("BTC", np.full(n, forward), NOT_AVERAGING, calibration(world, 1, vol), NOW)
+    made.refresh("BTC", np.full(n, forward), calibration(world, 1, vol), NOW)
     made.set_linear(0, forward)
     made.set_linear(1, forward)
     return made
