@@ -48,6 +48,8 @@ _UNKNOWN_BOUNDS = ((-4.0, 1.0), (-4.0, 2.0), (-2.0, 2.0), (-4.0, 4.0), (-2.5, 2.
 class FitSettings(msgspec.Struct, frozen=True):
     """How to fit. Widths are in vol; the defaults are the ones calibrated on recorded chains.
 
+    wing_weight: of quotes under five delta, relative to the core; wing_weight_short: the same under
+    a day, where the wings are many, far out and hardly traded.
     stages: penalty weights of a cold fit in order; a warm one begins at the second. While the
     check still finds arbitrage, up to `extra_stages_max` more follow on a finer grid, each three
     times stiffer and with twice the margin.
@@ -56,11 +58,12 @@ class FitSettings(msgspec.Struct, frozen=True):
     tte_years_min: float = 0.25 / 365.0
     quotes_min: int = 5
     width_min: float = 0.002
-    wing_weight: float = 0.5
+    wing_weight: float = 0.6
+    wing_weight_short: float = 0.2
     prior_weight: float = 0.1
     stages: tuple[float, ...] = (3.0, 30.0, 300.0)
     extra_stages_max: int = 4
-    evaluations_max: int = 60
+    evaluations_max: int = 120
     g_margin: float = 1e-3
     gap_margin: float = 1e-4
 
@@ -148,7 +151,7 @@ def repair_slice(slice_: SviSlice, low: float, high: float) -> SviSlice:
     _vols_into(k, *slice_.row(), 1.0, vols)
     usable = np.isfinite(vols)
     quotes = _pseudo_quotes(k[usable], vols[usable])
-    settings = FitSettings(prior_weight=1e-3, wing_weight=1.0)
+    settings = FitSettings(prior_weight=1e-3, wing_weight=1.0, wing_weight_short=1.0)
     candidate = _Candidate(0, 1.0, 1.0, quotes, None, None)
     solution = _solve([candidate], settings)
     assert solution.report.violations == 0, f"no slice without arbitrage was found near {slice_}"
@@ -301,7 +304,7 @@ def _minimise(
     """One stage of scipy's trust-region least squares; residuals and Jacobian share their work."""
     fun, jac = _shared_evaluation(problem)
     result = least_squares(
-        fun, unknowns, jac=jac, method="trf", ftol=1e-4, xtol=1e-6, max_nfev=evaluations_max
+        fun, unknowns, jac=jac, method="trf", ftol=1e-5, xtol=1e-6, max_nfev=evaluations_max
     )
     return np.asarray(result.x, dtype=np.float64), int(result.nfev)
 
@@ -345,7 +348,7 @@ def _problem(
         quote_slice=np.repeat(np.arange(n), [item.k.size for item in quotes]),
         quote_z=np.concatenate([item.k / root for item, root in zip(quotes, roots, strict=True)]),
         quote_vol=np.concatenate([item.mid_vol for item in quotes]),
-        quote_weight=np.concatenate([_weights(item, settings) for item in quotes]),
+        quote_weight=np.concatenate([_weights(item, settings) for item in candidates]),
         theta=theta,
         tte_years=np.array([item.tte_years for item in candidates]),
         node_z=node_z,
@@ -358,10 +361,12 @@ def _problem(
     )
 
 
-def _weights(quotes: SliceQuotes, settings: FitSettings) -> FloatArray:
+def _weights(item: _Candidate, settings: FitSettings) -> FloatArray:
     """Inverse width, reduced in the wings."""
-    share = np.where(quotes.is_core, 1.0, settings.wing_weight)
-    weights: FloatArray = share / np.maximum(quotes.width, settings.width_min)
+    is_short = item.tte_years < 1.0 / 365.0
+    wing = settings.wing_weight_short if is_short else settings.wing_weight
+    share = np.where(item.quotes.is_core, 1.0, wing)
+    weights: FloatArray = share / np.maximum(item.quotes.width, settings.width_min)
     return weights
 
 

@@ -42,6 +42,8 @@ DAY_YEARS = 1.0 / 365.0
 TICK_STEP_ABOVE_COIN = 0.005
 TICK_BELOW_COIN = 0.0001
 TICK_ABOVE_COIN = 0.0005
+_FLAG_COLUMNS = (1, 3, 4)
+"""Fields of a Sample that hold flags rather than errors."""
 _NEEDED_COLUMNS = (
     "timestamp",
     "currency",
@@ -97,13 +99,13 @@ def surface_report(path: str | Path) -> dict[str, dict[str, Any]]:
     return {chain.underlying: _summary(judge(chain)) for chain in read_chains(Path(path))}
 
 
-def judge(chain: Chain) -> Judged:
-    """Fit a chain cold, with hold-out, and measure it."""
+def judge(chain: Chain, *, folds: int = 5) -> Judged:
+    """Fit a chain cold and measure it; without folds there is no hold-out sample."""
     request = FitRequest(chain.underlying, chain.now_ns, chain.expiries)
     started = time.perf_counter()
     outcome = fit_surface(request)
     seconds = time.perf_counter() - started
-    return Judged(outcome, seconds, _measure(request, outcome, chain))
+    return Judged(outcome, seconds, _measure(request, outcome, chain, folds))
 
 
 def read_chains(path: Path) -> tuple[Chain, ...]:
@@ -205,16 +207,18 @@ def _moment_ns(text: str) -> int:
     return (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(microseconds=1) * 1000
 
 
-def _measure(request: FitRequest, outcome: FitOutcome, chain: Chain) -> Sample:
+def _measure(request: FitRequest, outcome: FitOutcome, chain: Chain, folds: int) -> Sample:
     """Errors and inside flags of every quote, sorted into core, short and wings."""
     by_expiry = {
         item.expiry_ns: (item, np.array(marks))
         for item, marks in zip(chain.expiries, chain.mark_vol, strict=True)
     }
-    held_out = hold_out_errors(request)
+    fitted = fitted_quotes(request)
+    nothing = tuple(np.empty(0) for _ in fitted)
+    held_out = hold_out_errors(request, folds) if folds else nothing
     parts: list[tuple[FloatArray | BoolArray, ...]] = []
     for (expiry_ns, quotes), slice_, unseen in zip(
-        fitted_quotes(request), outcome.surface.slices, held_out, strict=True
+        fitted, outcome.surface.slices, held_out, strict=True
     ):
         listed, marks = by_expiry[expiry_ns]
         vols = slice_vols(quotes.k, slice_)
@@ -223,12 +227,22 @@ def _measure(request: FitRequest, outcome: FitOutcome, chain: Chain) -> Sample:
         ratio = (np.array(listed.strike) / np.array(listed.forward))[quotes.source]
         core, short, wing = _classes(quotes, ratio, marks[quotes.source], slice_.tte_years)
         parts.append(
-            (error[core], inside[core], error[short], inside[short], near[wing], unseen[core])
+            (
+                error[core],
+                inside[core],
+                error[short],
+                inside[short],
+                near[wing],
+                100.0 * unseen[core] if folds else unseen,
+            )
         )
-    core_error, core_inside, short_error, short_inside, wing_inside, unseen = (
-        np.concatenate(column) for column in zip(*parts, strict=True)
-    )
-    return Sample(core_error, core_inside, short_error, short_inside, wing_inside, 100.0 * unseen)
+    return Sample(*(_pooled(parts, column) for column in range(6)))
+
+
+def _pooled(parts: list[tuple[FloatArray | BoolArray, ...]], column: int) -> Any:
+    """One column of all expiries; flags keep their type even when there is no expiry at all."""
+    empty: Any = np.empty(0, dtype=np.bool_ if column in _FLAG_COLUMNS else np.float64)
+    return np.concatenate([empty, *(part[column] for part in parts)])
 
 
 def _classes(
