@@ -32,10 +32,6 @@ class BookChain:
     def is_live(self) -> bool:
         return self.change_id != NOT_LIVE
 
-    def begin(self, change_id: int) -> None:
-        """A snapshot replaces whatever was known."""
-        self.change_id = change_id
-
     def lose(self) -> bool:
         """The book is unknown from now; True if it was live, so that losing is told once."""
         was_live = self.change_id != NOT_LIVE

@@ -7,6 +7,8 @@ the language cannot say is bent into something it can: that raises `LocalProtoco
 from __future__ import annotations
 
 from mm_daemon.domain.errors import LocalProtocolError
+from mm_daemon.domain.grid import E9
+from mm_daemon.domain.instruments import Instrument
 from mm_daemon.domain.intents import (
     QUOTES_PER_MESSAGE_MAX,
     AmendOrder,
@@ -41,7 +43,8 @@ class Encoder:
         self._catalogue = catalogue
         self._clock = clock
         self._group_index = {group.name: group.price_index for group in groups}
-        self._templates: dict[int, _QuoteTemplate] = {}
+        self._templates: dict[str, dict[int, _QuoteTemplate]] = {}
+        self._version = catalogue.version
 
     def mass_quotes(self, intent: MassQuote, first_id: int) -> list[bytes]:
         """The frames of one mass quote, numbered from `first_id`; more than one only where a single
@@ -53,12 +56,11 @@ class Encoder:
                 f"mass quote {intent.quote_id}: {len(entries)} entries, expected 1 to"
                 f" {QUOTES_PER_MESSAGE_MAX}"
             )
-        index = self._group_index.get(intent.mmp_group)
-        if index is None:
+        if intent.mmp_group not in self._group_index:
             raise LocalProtocolError(
                 f"mass quote {intent.quote_id}: MMP group {intent.mmp_group!r} is not configured"
             )
-        quotes = [self._quote(entry, index) for entry in entries]
+        quotes = self._quotes(entries, intent.mmp_group)
         params: Params = {
             "mmp_group": intent.mmp_group,
             "quote_id": intent.quote_id,
@@ -71,30 +73,52 @@ class Encoder:
             return [payload]
         return _split(params, quotes, first_id)
 
-    def _quote(self, entry: QuoteEntry, index: str) -> Params:
-        template = self._templates.get(entry.instrument_id)
-        if template is None:
-            terms = self._catalogue[entry.instrument_id]
-            template = _QuoteTemplate(
-                terms.name, terms.price_index, terms.grid.tick_e9, terms.lot_e9
-            )
-            self._templates[entry.instrument_id] = template
-        if template.price_index != index:
+    def _quotes(self, entries: tuple[QuoteEntry, ...], group: str) -> list[Params]:
+        """One loop without calls: sixty entries are encoded inside the tick."""
+        templates = self._templates_of(group)
+        quotes = []
+        for entry in entries:
+            template = templates.get(entry.instrument_id)
+            if template is None:
+                template = self._template(entry.instrument_id, group)
+                templates[entry.instrument_id] = template
+            bid_ticks, bid_lots = entry.bid_ticks, entry.bid_lots
+            ask_ticks, ask_lots = entry.ask_ticks, entry.ask_lots
+            ticks_per_unit = template.ticks_per_unit
+            if (
+                bid_ticks is None
+                or bid_lots is None
+                or ask_ticks is None
+                or ask_lots is None
+                or ticks_per_unit is None
+            ):
+                quotes.append(template.partial(entry))
+                continue
+            lots_per_unit = template.lots_per_unit
+            bid, ask = template.bid, template.ask
+            bid["price"] = bid_ticks / ticks_per_unit
+            bid["amount"] = bid_lots / lots_per_unit
+            ask["price"] = ask_ticks / ticks_per_unit
+            ask["amount"] = ask_lots / lots_per_unit
+            quotes.append(template.both)
+        return quotes
+
+    def _templates_of(self, group: str) -> dict[int, _QuoteTemplate]:
+        """Templates are made once for each group, and anew where ticks were corrected."""
+        if self._version != self._catalogue.version:
+            self._version = self._catalogue.version
+            self._templates.clear()
+        return self._templates.setdefault(group, {})
+
+    def _template(self, instrument_id: int, group: str) -> _QuoteTemplate:
+        terms = self._catalogue[instrument_id]
+        index = self._group_index[group]
+        if terms.price_index != index:
             raise LocalProtocolError(
-                f"mass quote: {template.name} is on {template.price_index}, its MMP group on"
+                f"mass quote: {terms.name} is on {terms.price_index}, its MMP group {group} on"
                 f" {index}; one mass quote is one index"
             )
-        bid_ticks, bid_lots = entry.bid_ticks, entry.bid_lots
-        ask_ticks, ask_lots = entry.ask_ticks, entry.ask_lots
-        if bid_ticks is None or bid_lots is None or ask_ticks is None or ask_lots is None:
-            return template.partial(entry)
-        tick_e9, lot_e9 = template.tick_e9, template.lot_e9
-        bid, ask = template.bid, template.ask
-        bid["price"] = bid_ticks * tick_e9 / 1e9
-        bid["amount"] = bid_lots * lot_e9 / 1e9
-        ask["price"] = ask_ticks * tick_e9 / 1e9
-        ask["amount"] = ask_lots * lot_e9 / 1e9
-        return template.both
+        return _QuoteTemplate(terms)
 
     def place(self, intent: PlaceOrder) -> tuple[str, Params]:
         """Method and parameters of an order."""
@@ -180,22 +204,27 @@ class Encoder:
 
 
 class _QuoteTemplate:
-    """The reused request objects of one instrument's quote. Valid until the next encoding."""
+    """The reused request objects of one instrument's quote. Valid until the next encoding.
 
-    __slots__ = ("ask", "bid", "both", "lot_e9", "name", "price_index", "tick_e9")
+    Where ticks and lots divide the unit, as for every option, one division gives the float nearest
+    to the exact decimal, which prints clean; elsewhere `ticks_per_unit` is None.
+    """
 
-    def __init__(self, name: str, price_index: str, tick_e9: int, lot_e9: int) -> None:
-        self.name = name
-        self.price_index = price_index
-        self.tick_e9 = tick_e9
-        self.lot_e9 = lot_e9
+    __slots__ = ("_terms", "ask", "bid", "both", "lots_per_unit", "ticks_per_unit")
+
+    def __init__(self, terms: Instrument) -> None:
+        self._terms = terms
+        tick_e9, lot_e9 = terms.grid.tick_e9, terms.lot_e9
+        divides = E9 % tick_e9 == 0 and E9 % lot_e9 == 0
+        self.ticks_per_unit = float(E9 // tick_e9) if divides else None
+        self.lots_per_unit = E9 / lot_e9
         self.bid: Params = _side()
         self.ask: Params = _side()
-        self.both: Params = {"instrument_name": name, "bid": self.bid, "ask": self.ask}
+        self.both: Params = {"instrument_name": terms.name, "bid": self.bid, "ask": self.ask}
 
     def partial(self, entry: QuoteEntry) -> Params:
         """An entry that leaves something as it is: only what is named is sent."""
-        quote: Params = {"instrument_name": self.name}
+        quote: Params = {"instrument_name": self._terms.name}
         for key, ticks, lots in (
             ("bid", entry.bid_ticks, entry.bid_lots),
             ("ask", entry.ask_ticks, entry.ask_lots),
@@ -204,9 +233,9 @@ class _QuoteTemplate:
                 continue
             side: Params = {"post_only": True, "reject_post_only": True}
             if ticks is not None:
-                side["price"] = ticks * self.tick_e9 / 1e9
+                side["price"] = self._terms.grid.price(ticks)
             if lots is not None:
-                side["amount"] = lots * self.lot_e9 / 1e9
+                side["amount"] = self._terms.amount(lots)
             quote[key] = side
         return quote
 

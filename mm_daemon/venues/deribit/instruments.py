@@ -59,6 +59,8 @@ class Catalogue:
         }
         self.instruments: list[Instrument] = []
         self.ids: dict[str, int] = {}
+        self.version = 0
+        """Rises when terms of a known instrument were corrected."""
 
     def __len__(self) -> int:
         return len(self.instruments)
@@ -104,6 +106,7 @@ class Catalogue:
         old = self.instruments[instrument_id]
         if old.grid == terms.grid and old.fees == terms.fees:
             return
+        self.version += 1
         self.instruments[instrument_id] = msgspec.structs.replace(
             old, grid=terms.grid, fees=terms.fees
         )

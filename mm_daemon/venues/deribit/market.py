@@ -67,6 +67,8 @@ class MarketFeed:
         self.catalogue = Catalogue(settings.underlyings)
         self.subscriptions = Subscriptions(session, pacer, "public")
         self.routes: dict[bytes, Route] = {}
+        self.linked_books: dict[str, BookRoute] = {}
+        """Books with chains by channel, for the protocol's shortest path; empty while down."""
         self._books: dict[int, BookRoute | GroupedBookRoute] = {}
         self._tickers: dict[int, str] = {}
         self._resyncs = ResyncPlan()
@@ -91,7 +93,7 @@ class MarketFeed:
     def _lose(self, instrument_id: int, reason: str, now_ns: Ns) -> list[Event]:
         self.has_changed = True
         self._resyncs.want(instrument_id, now_ns)
-        if not self._books[instrument_id].chain.lose():
+        if not self._books[instrument_id].lose():
             return []
         return [BookLost(instrument_id, reason)]
 
@@ -105,13 +107,14 @@ class MarketFeed:
         """Every live book is unknown from now, and so is what a reading would have told."""
         self._resyncs.clear()
         self.subscriptions.clear()
+        self.linked_books.clear()
         wanted = [*(self._reading.request_ids if self._reading else ()), *(self._read_wanted or ())]
         self._reading = self._read_wanted = None
         self.is_current = False
         events: list[Event] = [
             BookLost(instrument_id, reason)
             for instrument_id, book in self._books.items()
-            if book.chain.lose()
+            if book.lose()
         ]
         events += [QueryFailed(request_id, code, reason) for request_id in wanted if request_id]
         return events
@@ -130,7 +133,7 @@ class MarketFeed:
         self._pump_catalogue(now_ns)
         if self.subscriptions.is_idle:
             due = [self._books[book_id] for book_id in self._resyncs.due(now_ns, RESYNC_BATCH_MAX)]
-            self.subscriptions.renew([book.channel for book in due if not book.chain.is_live])
+            self.subscriptions.renew([book.channel for book in due if not book.is_live])
         self.subscriptions.pump(now_ns)
 
     def next_deadline_ns(self) -> int | None:
@@ -158,7 +161,7 @@ class MarketFeed:
         """Books granted must bring a snapshot; books refused stay unknown."""
         for channel in granted:
             route = self.routes.get(channel.encode())
-            if isinstance(route, BookRoute | GroupedBookRoute) and not route.chain.is_live:
+            if isinstance(route, BookRoute | GroupedBookRoute) and not route.is_live:
                 self._resyncs.expect(route.instrument_id, now_ns)
         events: list[Event] = []
         for channel in missing:
@@ -166,7 +169,7 @@ class MarketFeed:
             events.append(FrameRefused(int(Conn.MARKET), reason))
             route = self.routes.get(channel.encode())
             if isinstance(route, BookRoute | GroupedBookRoute):
-                route.chain.lose()
+                route.lose()
                 self._resyncs.settle(route.instrument_id)
                 events.append(BookLost(route.instrument_id, reason))
         return events
@@ -204,6 +207,8 @@ class MarketFeed:
                 kind = GroupedBookRoute if "." in suffix else BookRoute
                 book = kind(channel, instrument_id, self.lose_book, self._resyncs.settle)
                 self._books[instrument_id] = book
+            if isinstance(book, BookRoute):
+                self.linked_books[channel] = book
             self._add(channels, channel, book)
             suffix = settings.option_ticker if terms.is_option else settings.hedge_ticker
             channel = f"ticker.{terms.name}.{suffix}"
@@ -319,7 +324,7 @@ class MarketFeed:
         book = self._books[instrument_id]
         self._resyncs.forget(instrument_id)
         self.subscriptions.drop([book.channel, self._tickers[instrument_id]])
-        if not book.chain.lose():
+        if not book.lose():
             return []
         return [BookLost(instrument_id, f"instrument is {lifecycle.value}")]
 
@@ -336,7 +341,7 @@ class MarketFeed:
         return (
             self.catalogue.state(),
             self.subscriptions.state(),
-            [(book_id, book.chain.change_id) for book_id, book in self._books.items()],
+            [(book_id, book.change_id) for book_id, book in self._books.items()],
             self._resyncs.state(),
             self._catalogue_pacer.state(),
             None if reading is None else (reading.request_ids, reading.left, reading.open_count),

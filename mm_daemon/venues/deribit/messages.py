@@ -316,6 +316,7 @@ class HeartbeatPeek(msgspec.Struct, gc=False):
 
 
 class BookParams(msgspec.Struct, gc=False):
+    channel: str
     data: BookBody
 
 

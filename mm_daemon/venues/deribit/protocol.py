@@ -12,10 +12,17 @@ from typing import cast
 
 import msgspec
 
-from mm_daemon.domain.events import Event, FrameRefused, QueryFailed, SessionChanged, SessionPhase
+from mm_daemon.domain.events import (
+    BookChanged,
+    Event,
+    FrameRefused,
+    QueryFailed,
+    SessionChanged,
+    SessionPhase,
+)
 from mm_daemon.domain.frames import Conn, OutFrame
 from mm_daemon.domain.intents import Intent
-from mm_daemon.domain.units import NS_PER_S, Ns
+from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
 from mm_daemon.venues.deribit.account import Account
 from mm_daemon.venues.deribit.emergency import emergency_frames
 from mm_daemon.venues.deribit.errors import (
@@ -29,10 +36,12 @@ from mm_daemon.venues.deribit.messages import (
     DECODE_ERRORS,
     Envelope,
     ErrorBody,
+    decode_book,
     decode_channel,
     decode_envelope,
     decode_heartbeat,
 )
+from mm_daemon.venues.deribit.opening import Opening
 from mm_daemon.venues.deribit.outcomes import READS, Outcomes
 from mm_daemon.venues.deribit.private_feed import PrivateFeed
 from mm_daemon.venues.deribit.requests import Requests
@@ -46,6 +55,7 @@ from mm_daemon.venues.pacing import Pacer
 
 _HEAD = b'{"jsonrpc":"2.0","method":"subscription","params":{"channel":"'
 _HEAD_BYTES = len(_HEAD)
+_LETTER_B = ord("b")
 _NS_PER_US = 1_000
 
 SUBSCRIBE_INTERVAL_NS = NS_PER_S // 3
@@ -78,10 +88,15 @@ class DeribitProtocol:
         self._deferred: list[Event] = []
         self._disconnects: list[Conn] = []
         self.clock = VenueClock()
+        self._rx_ns = [0 for _ in Conn]
+        """When the last frame came, by connection."""
+        self._book_rx_ns = 0
+        """The same for linked book changes, which take a path of their own."""
         self._sessions = [Session(conn, self._outbox, settings.request_timeout_ns) for conn in Conn]
         market, trade = self._sessions[Conn.MARKET], self._sessions[Conn.TRADE]
         self._pacer = Pacer(interval_ns=SUBSCRIBE_INTERVAL_NS, burst=SUBSCRIBE_BURST)
         self._market = MarketFeed(settings, market, self._pacer)
+        self._linked_books = self._market.linked_books
         self.catalogue = self._market.catalogue
         self._account = Account(self._market.catalogue)
         self._private = PrivateFeed(settings, trade, self._pacer, self._account, self.clock)
@@ -91,7 +106,7 @@ class DeribitProtocol:
             Startup(session, settings, self.clock, self._market.catalogue)
             for session in self._sessions
         ]
-        self._is_subscribing = [False for _ in Conn]
+        self._opening = Opening(self._sessions, self._startups, self._market, self._private)
         self._outcomes = Outcomes(self._account)
         self._requests = Requests(
             settings, self._sessions, self._market, self.clock, self._deferred
@@ -109,18 +124,43 @@ class DeribitProtocol:
         if session.is_open:
             events += self._down(conn, "connection lost")
         if is_up:
-            session.open(now_ns)
-            self._is_subscribing[conn] = False
+            session.open()
+            self._rx_ns[conn] = now_ns
             events.append(SessionChanged(int(conn), SessionPhase.CONNECTED, ""))
             self._startups[conn].begin(now_ns)
         return self._with_deferred(events)
 
     def on_frame(self, conn: Conn, payload: bytes, now_ns: Ns) -> list[Event]:
         """One whole, redacted text frame. Never raises for what the venue said."""
+        # Nine frames of ten are a linked change of one book: the shortest path, one decode.
+        try:
+            params = decode_book(payload).params if payload[_HEAD_BYTES] == _LETTER_B else None
+        except (*DECODE_ERRORS, IndexError):
+            params = None  # told below, by whatever the frame is
+        if params is not None:
+            book = self._linked_books.get(params.channel)
+            body = params.data
+            if (
+                book is not None
+                and body.prev_change_id == book.change_id
+                and body.type != "snapshot"
+            ):
+                self._book_rx_ns = now_ns
+                book.change_id = change_id = body.change_id
+                return [
+                    BookChanged(
+                        book.instrument_id,
+                        False,
+                        body.bids,  # type: ignore[arg-type] # narrower action
+                        body.asks,  # type: ignore[arg-type]
+                        change_id,
+                        body.timestamp * NS_PER_MS,
+                    )
+                ]
         session = self._sessions[conn]
         if session.phase is _DOWN:
             return []  # given up; the shell has not closed it yet
-        session.rx_ns = now_ns
+        self._rx_ns[conn] = now_ns
         if payload.startswith(_HEAD):
             route = self._routes.get(payload[_HEAD_BYTES : payload.find(b'"', _HEAD_BYTES)])
             if route is not None:
@@ -135,7 +175,7 @@ class DeribitProtocol:
             if session.is_open:
                 events += self._session_timer(session, now_ns)
         events += self._market.on_timer(now_ns)
-        events += self._settle(now_ns)
+        events += self._opening.settle(now_ns)
         return self._with_deferred(events)
 
     def next_deadline_ns(self) -> Ns | None:
@@ -181,7 +221,9 @@ class DeribitProtocol:
             [startup.state() for startup in self._startups],
             self.clock.state(),
             self._pacer.state(),
-            self._is_subscribing,
+            self._opening.state(),
+            self._rx_ns,
+            self._book_rx_ns,
             [frame.payload for frame in self._outbox],
             len(self._deferred),
             [int(conn) for conn in self._disconnects],
@@ -213,7 +255,7 @@ class DeribitProtocol:
             reason = f"unknown method {envelope.method[:40]!r}"
             return [FrameRefused(int(session.conn), reason)]
         events = self._on_reply(session, envelope, now_ns)
-        events += self._settle(now_ns)
+        events += self._opening.settle(now_ns)
         return self._with_deferred(events)
 
     def _on_unusual(
@@ -296,7 +338,7 @@ class DeribitProtocol:
             case _:
                 reason, events = startup.check(pending, raw, now_ns)
                 if reason is not None:
-                    return [*events, *self._not_ready(session, reason, now_ns)]
+                    return [*events, *self._opening.not_ready(session, reason, now_ns)]
                 if pending.ask is Ask.HEARTBEAT:
                     session.liveness_ns = now_ns + 2 * self._settings.heartbeat_s * NS_PER_S
                 startup.answered(pending, now_ns)
@@ -310,7 +352,7 @@ class DeribitProtocol:
         if reason is not None:
             if session.is_authenticated:
                 return self._drop(session.conn, reason)
-            return self._not_ready(session, reason, now_ns)
+            return self._opening.not_ready(session, reason, now_ns)
         events: list[Event] = []
         if not session.is_authenticated:
             session.phase = SessionPhase.AUTHENTICATED
@@ -364,72 +406,7 @@ class DeribitProtocol:
             case Ask.AUTH if session.is_authenticated:
                 return self._drop(conn, reason)
             case _:
-                return self._not_ready(session, reason, now_ns)
-
-    def _not_ready(self, session: Session, reason: str, now_ns: Ns) -> list[Event]:
-        """Something is not as it must be: said, and asked again later."""
-        self._startups[session.conn].fail(now_ns)
-        return [SessionChanged(int(session.conn), session.phase, reason)]
-
-    # Opening, beyond the dialogue
-
-    def _settle(self, now_ns: Ns) -> list[Event]:
-        """Moves each opening connection on as far as it can go, and sends what paces allow."""
-        self._is_stale = True
-        self._open_market()
-        self._open_trade()
-        self._market.pump(now_ns)
-        if self._sessions[Conn.TRADE].is_authenticated:
-            self._private.subscriptions.pump(now_ns)
-        return self._ready_events(now_ns)
-
-    def _open_market(self) -> None:
-        if not self._is_opening(Conn.MARKET):
-            return
-        market = self._market
-        if market.is_current:
-            market.begin()
-            self._is_subscribing[Conn.MARKET] = True
-        elif not market.is_reading:
-            market.read_catalogue(0)
-
-    def _open_trade(self) -> None:
-        """Private data waits for the catalogue: without it no order could be named."""
-        if self._is_opening(Conn.TRADE) and self._market.has_catalogue:
-            self._private.begin()
-            self._is_subscribing[Conn.TRADE] = True
-
-    def _is_opening(self, conn: Conn) -> bool:
-        return (
-            self._sessions[conn].phase is SessionPhase.AUTHENTICATED
-            and self._startups[conn].is_over
-            and self._startups[conn].retry_ns is None
-            and not self._is_subscribing[conn]
-        )
-
-    def _ready_events(self, now_ns: Ns) -> list[Event]:
-        events: list[Event] = []
-        if self._is_subscribing[Conn.MARKET] and self._market.subscriptions.is_idle:
-            events += self._ready(Conn.MARKET)
-        if self._is_subscribing[Conn.TRADE] and self._private.subscriptions.is_idle:
-            missing = self._private.missing
-            if missing:
-                self._is_subscribing[Conn.TRADE] = False
-                reason = f"private channels not granted: {', '.join(missing)}"[:REASON_CHARS_MAX]
-                events += self._not_ready(self._sessions[Conn.TRADE], reason, now_ns)
-            else:
-                events.append(self._startups[Conn.TRADE].confirmed())
-                events += self._ready(Conn.TRADE)
-        if self._is_opening(Conn.KILL):
-            events += self._ready(Conn.KILL)
-        return events
-
-    def _ready(self, conn: Conn) -> list[Event]:
-        session = self._sessions[conn]
-        session.phase = SessionPhase.READY
-        self._is_subscribing[conn] = False
-        self._startups[conn].succeed()
-        return [SessionChanged(int(conn), session.phase, "")]
+                return self._opening.not_ready(session, reason, now_ns)
 
     # Time, and ends
 
@@ -445,7 +422,10 @@ class DeribitProtocol:
                 silent = f"no reply to {pending.ask.value} in time"
         if session.liveness_ns is not None and session.liveness_ns <= now_ns:
             limit_ns = 2 * self._settings.heartbeat_s * NS_PER_S
-            session.liveness_ns = session.rx_ns + limit_ns
+            rx_ns = self._rx_ns[conn]
+            if conn is Conn.MARKET:
+                rx_ns = max(rx_ns, self._book_rx_ns)
+            session.liveness_ns = rx_ns + limit_ns
             if session.liveness_ns <= now_ns:
                 silent = f"silent for {limit_ns // NS_PER_S} s"
         if silent is not None:
@@ -464,7 +444,7 @@ class DeribitProtocol:
 
     def _down(self, conn: Conn, reason: str) -> list[Event]:
         self._is_stale = True
-        self._is_subscribing[conn] = False
+        self._opening.forget(conn)
         self._startups[conn].stop()
         orphans = self._sessions[conn].close()
         events: list[Event] = [SessionChanged(int(conn), SessionPhase.DOWN, reason)]

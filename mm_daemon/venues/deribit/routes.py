@@ -73,17 +73,20 @@ def refused(conn: Conn, channel: str, error: Exception) -> list[Event]:
     return [FrameRefused(int(conn), f"{channel}: {error}"[:REASON_CHARS_MAX])]
 
 
-class BookRoute:
-    """`book.<instrument>.<interval>`: proves each change's link before it is an event."""
+class BookRoute(BookChain):
+    """`book.<instrument>.<interval>`: proves each change's link before it is an event.
 
-    __slots__ = ("_lose", "_settle", "chain", "channel", "instrument_id")
+    The protocol handles a linked change itself, in its own frame; everything else comes here.
+    """
+
+    __slots__ = ("_lose", "_settle", "channel", "instrument_id")
 
     def __init__(
         self, channel: str, instrument_id: int, lose: Loss, settle: Callable[[int], None]
     ) -> None:
+        super().__init__()
         self.channel = channel
         self.instrument_id = instrument_id
-        self.chain = BookChain()
         self._lose = lose
         self._settle = settle
 
@@ -93,49 +96,39 @@ class BookRoute:
         except DECODE_ERRORS as error:
             reason = f"unreadable: {error}"[:REASON_CHARS_MAX]
             return self._lose(self.instrument_id, reason, now_ns)
-        chain = self.chain
-        if body.prev_change_id == chain.change_id and body.type != "snapshot":
-            chain.change_id = change_id = body.change_id
-            return [
-                BookChanged(
-                    self.instrument_id,
-                    False,
-                    body.bids,  # type: ignore[arg-type] # the action is narrower than its event's
-                    body.asks,  # type: ignore[arg-type]
-                    change_id,
-                    body.timestamp * NS_PER_MS,
-                )
-            ]
-        if body.type == "snapshot" or body.prev_change_id is None:
-            chain.begin(body.change_id)
+        previous = body.prev_change_id
+        is_snapshot = body.type == "snapshot" or previous is None
+        if not is_snapshot and previous != self.change_id:
+            if self.change_id == NOT_LIVE or body.change_id == self.change_id:
+                return []  # before the snapshot, or a repetition of what is applied
+            reason = f"gap: change follows {previous}, book is at {self.change_id}"
+            return self._lose(self.instrument_id, reason, now_ns)
+        if is_snapshot:
             self._settle(self.instrument_id)
-            return [
-                BookChanged(
-                    self.instrument_id,
-                    True,
-                    body.bids,  # type: ignore[arg-type]
-                    body.asks,  # type: ignore[arg-type]
-                    body.change_id,
-                    body.timestamp * NS_PER_MS,
-                )
-            ]
-        if chain.change_id == NOT_LIVE or body.change_id == chain.change_id:
-            return []  # before the snapshot, or a repetition of what is applied
-        reason = f"gap: change follows {body.prev_change_id}, book is at {chain.change_id}"
-        return self._lose(self.instrument_id, reason, now_ns)
+        self.change_id = body.change_id
+        return [
+            BookChanged(
+                self.instrument_id,
+                is_snapshot,
+                body.bids,  # type: ignore[arg-type] # the action is narrower than its event's
+                body.asks,  # type: ignore[arg-type]
+                body.change_id,
+                body.timestamp * NS_PER_MS,
+            )
+        ]
 
 
-class GroupedBookRoute:
+class GroupedBookRoute(BookChain):
     """`book.<instrument>.<group>.<depth>.<interval>`: each message replaces the book."""
 
-    __slots__ = ("_lose", "_settle", "chain", "channel", "instrument_id")
+    __slots__ = ("_lose", "_settle", "channel", "instrument_id")
 
     def __init__(
         self, channel: str, instrument_id: int, lose: Loss, settle: Callable[[int], None]
     ) -> None:
+        super().__init__()
         self.channel = channel
         self.instrument_id = instrument_id
-        self.chain = BookChain()
         self._lose = lose
         self._settle = settle
 
@@ -145,9 +138,9 @@ class GroupedBookRoute:
         except DECODE_ERRORS as error:
             reason = f"unreadable: {error}"[:REASON_CHARS_MAX]
             return self._lose(self.instrument_id, reason, now_ns)
-        if not self.chain.is_live:
+        if not self.is_live:
             self._settle(self.instrument_id)
-        self.chain.begin(body.change_id)
+        self.change_id = body.change_id
         bids: list[Level] = [("new", price, amount) for price, amount in body.bids]
         asks: list[Level] = [("new", price, amount) for price, amount in body.asks]
         return [

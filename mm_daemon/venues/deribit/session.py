@@ -76,10 +76,8 @@ class Session:
         self.phase = SessionPhase.DOWN
         self.scope = ""
         """As granted by the last auth."""
-        self.rx_ns = 0
-        """When the last frame came; a plain attribute, because every frame writes it."""
         self.liveness_ns: int | None = None
-        """When to look at `rx_ns` next; None before heartbeats run."""
+        """When to look next whether frames still come; None before heartbeats run."""
         self.refresh_ns: int | None = None
         self.pending: dict[int, Pending] = {}
         self._late: dict[int, Pending] = {}
@@ -99,10 +97,9 @@ class Session:
     def is_ready(self) -> bool:
         return self.phase is SessionPhase.READY
 
-    def open(self, now_ns: Ns) -> None:
+    def open(self) -> None:
         """The socket is up; nothing is known of the other side yet."""
         self.phase = SessionPhase.CONNECTED
-        self.rx_ns = now_ns
 
     def close(self) -> list[Pending]:
         """The socket is gone; returns the requests whose outcome is now unknown, oldest first."""
@@ -206,7 +203,6 @@ class Session:
         return (
             self.phase.value,
             self.scope,
-            self.rx_ns,
             self.liveness_ns,
             self.refresh_ns,
             self._next_id,
