@@ -72,6 +72,13 @@ def instrument_row(spec: InstrumentSpec, state: InstrumentState) -> Json:
     return row
 
 
+def _order_price(order: Order) -> float | str:
+    """A market order has no limit: its average price stands in once it has one."""
+    if order.price_e8 is not None:
+        return order.price_e8 / E8
+    return order.average_price_e8 / E8 if order.average_price_e8 else "market_price"
+
+
 def order_row(order: Order) -> Json:
     """One order object, as replies, open-order lists and user.orders carry it."""
     row: Json = {
@@ -81,7 +88,7 @@ def order_row(order: Order) -> Json:
         "time_in_force": order.time_in_force.value,
         "instrument_name": order.instrument,
         "direction": order.direction,
-        "price": "market_price" if order.price_e8 is None else order.price_e8 / E8,
+        "price": _order_price(order),
         "amount": order.amount_e8 / E8,
         "contracts": order.contracts_e8 / E8,
         "filled_amount": order.filled_e8 / E8,
@@ -212,6 +219,7 @@ def position_row(view: PositionView, *, usd_average_e8: int | None = None) -> Js
         row["size_currency"] = coins(view.size_currency_e8)
         row["realized_funding"] = coins(view.realized_funding_e8)
         row["leverage"] = view.leverage
+        row["estimated_liquidation_price"] = None
     return row
 
 
