@@ -6,10 +6,13 @@ drives its prices and quiet traders, the wire its clients, and both read what it
 ledgers (`received`, `cash_ledger`) are the venue's own truth about what it was asked and paid.
 """
 
+from copy import copy
+
 from mm_daemon.sim.exchange_clients import ClientSide
 from mm_daemon.sim.exchange_market import MarketSide
 from mm_daemon.sim.exchange_records import CashMove
 from mm_daemon.sim.exchange_state import ReceivedRequest
+from mm_daemon.sim.exchange_types import Order
 from mm_daemon.sim.exchange_world import WorldSide
 
 
@@ -35,6 +38,16 @@ class Exchange(WorldSide, MarketSide, ClientSide):
         """The sum over all accounts and the venue: changes only by deposits."""
         accounts = self._state.accounts.values()
         return sum(account.balances.get(currency, 0) for account in accounts)
+
+    def resting(self, instrument: str) -> list[Order]:
+        """Copies of every order in one book, of whoever it is, best and first first."""
+        book = self._state.find(instrument).book
+        return [
+            copy(order)
+            for side in (book.bids, book.asks)
+            for key in reversed(side.keys)
+            for order in side.levels[key].orders.values()
+        ]
 
     def position_e8(self, account: str, instrument: str) -> int:
         return self._state.accounts[account].position_e8(instrument)

@@ -68,7 +68,7 @@ class Listed:
         self.funding_rate_e18 = 0
         self.funding_share_e30 = 0
         self.funding_us = now_us
-        self.funding_history: deque[tuple[int, int]] = deque()
+        self.funding_history: deque[tuple[int, int]] = deque([(now_us, 0)])
         self.stats: deque[StatsBucket] = deque()
 
     def band_e8(self) -> tuple[int, int]:

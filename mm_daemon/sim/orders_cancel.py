@@ -18,6 +18,7 @@ from mm_daemon.sim.exchange_types import (
     CancelReason,
     CancelReply,
     Order,
+    OrderState,
 )
 from mm_daemon.sim.orders_edit import find_own
 from mm_daemon.sim.orders_resting import cancel_or_expire
@@ -31,7 +32,15 @@ def cancel_one(state: ExchangeState, caller: Caller, order_id: str, now_us: int)
     if order.is_quote:
         raise VenueError(Code.OTHER_REJECT, data={"reason": "quotes end by cancel_quotes only"})
     cancel_or_expire(state, state.find(order.instrument), order, CancelReason.USER_REQUEST, now_us)
-    return copy(order)
+    return _told(order)
+
+
+def _told(order: Order) -> Order:
+    """A copy for a reply, in which a waiting order is open: the bump has no state of its own."""
+    told = copy(order)
+    if told.state is OrderState.SPEED_BUMPED:
+        told.state = OrderState.OPEN
+    return told
 
 
 def filter_matches(which: CancelFilter, order: Order, listed: Listed) -> bool:
@@ -140,7 +149,7 @@ def _cancel_where(
         listed = state.find(order.instrument)
         if matches(order, listed):
             cancel_or_expire(state, listed, order, reason, now_us)
-            ended.append(copy(order))
+            ended.append(_told(order))
     for waiting in state.pending.waiting():
         order = waiting.order
         if order.account != account_name or waiting.ioc_reason:
@@ -148,7 +157,7 @@ def _cancel_where(
         listed = state.find(order.instrument)
         if waiting.is_new and matches(order, listed):
             cancel_or_expire(state, listed, order, reason, now_us)
-            ended.append(copy(order))
+            ended.append(_told(order))
     return CancelReply(tuple(ended))
 
 

@@ -233,7 +233,7 @@ def release(state: ExchangeState, waiting: Waiting, now_us: int) -> None:
     try:
         _check_release(state, listed, waiting)
     except VenueError as refusal:
-        if waiting.ioc_reason and order.state is OrderState.OPEN:
+        if not waiting.is_new and order.state is OrderState.SPEED_BUMPED:
             cancel(state, listed, order, waiting.ioc_reason, now_us)
         complete(state, waiting, None, refusal)
         return
@@ -246,7 +246,7 @@ def _check_release(state: ExchangeState, listed: Listed, waiting: Waiting) -> No
     """What may have changed in the bump: the book's state, the order, the position."""
     order = waiting.order
     rules.tradable(state, order.instrument)
-    if not waiting.is_new and order.state is not OrderState.OPEN:
+    if order.state not in {OrderState.OPEN, OrderState.SPEED_BUMPED}:
         raise VenueError(Code.NOT_OPEN_ORDER)
     if order.reduce_only and waiting.is_new:
         account = state.accounts[order.account]

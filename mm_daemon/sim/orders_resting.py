@@ -97,3 +97,4 @@ def cancel_or_expire(
     waiting.ioc_reason = waiting.ioc_reason or reason
     if not waiting.is_new:
         lift(state, listed, order)
+        order.state = OrderState.SPEED_BUMPED

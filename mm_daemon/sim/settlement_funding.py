@@ -44,7 +44,7 @@ def accrue_funding(state: ExchangeState, listed: Listed, now_us: int) -> None:
 def _remember(listed: Listed, now_us: int) -> None:
     """Keeps the accumulated rate once a minute for eight hours, for `funding_8h`."""
     history = listed.funding_history
-    if not history or now_us - history[-1][0] >= MINUTE_US:
+    if now_us - history[-1][0] >= MINUTE_US:
         history.append((now_us, listed.funding_share_e30))
     while len(history) > 1 and history[1][0] <= now_us - FUNDING_PERIOD_US:
         history.popleft()
@@ -52,8 +52,6 @@ def _remember(listed: Listed, now_us: int) -> None:
 
 def funding_8h(listed: Listed) -> float:
     """The rate accumulated over the last eight hours (or since listing), as a decimal."""
-    if not listed.funding_history:
-        return 0.0
     return (listed.funding_share_e30 - listed.funding_history[0][1]) / 1e30
 
 

@@ -44,24 +44,26 @@ def test_a_pool_never_grants_more_than_burst_plus_rate(
 
 
 def test_a_dry_pool_refills_one_request_in_one_over_the_rate() -> None:
-    credits = AccountCredits(1, 0)
+    pools = AccountCredits(1, 0)
     for _ in range(100):
-        credits.charge(CreditClass.NON_MATCHING, 0)
+        pools.charge(CreditClass.NON_MATCHING, 0)
     with pytest.raises(VenueError):
-        credits.charge(CreditClass.NON_MATCHING, 49_999)
-    credits.charge(CreditClass.NON_MATCHING, 50_000)
+        pools.charge(CreditClass.NON_MATCHING, 49_999)
+    pools.charge(CreditClass.NON_MATCHING, 50_000)
 
 
 def test_subscribe_costs_three_thousand_of_thirty_thousand() -> None:
-    credits = AccountCredits(1, 0)
+    pools = AccountCredits(1, 0)
     for _ in range(10):
-        credits.charge(CreditClass.SUBSCRIBE, 0)
+        pools.charge(CreditClass.SUBSCRIBE, 0)
     with pytest.raises(VenueError):
-        credits.charge(CreditClass.SUBSCRIBE, 299_999)
-    credits.charge(CreditClass.SUBSCRIBE, 300_000)
+        pools.charge(CreditClass.SUBSCRIBE, 299_999)
+    pools.charge(CreditClass.SUBSCRIBE, 300_000)
 
 
-@pytest.mark.parametrize(("tier", "rate", "burst"), [(1, 30, 100), (2, 20, 50), (3, 10, 30), (4, 5, 20)])
+@pytest.mark.parametrize(
+    ("tier", "rate", "burst"), [(1, 30, 100), (2, 20, 50), (3, 10, 30), (4, 5, 20)]
+)
 def test_matching_limits_follow_the_tier(tier: int, rate: int, burst: int) -> None:
     statement = AccountCredits(tier, 0).statement()
     assert (statement.matching_engine.rate, statement.matching_engine.burst) == (rate, burst)

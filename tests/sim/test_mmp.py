@@ -202,9 +202,7 @@ def config(**changes: object) -> MmpConfigRequest:
         ({"index_name": "doge_usd"}, "index_name"),
     ],
 )
-def test_a_bad_configuration_names_its_parameter(
-    changes: dict[str, object], param: str
-) -> None:
+def test_a_bad_configuration_names_its_parameter(changes: dict[str, object], param: str) -> None:
     with pytest.raises(VenueError) as caught:
         venue().set_mmp_config(MAKER, config(**changes), T0)
     assert caught.value.code is Code.INVALID_PARAMS

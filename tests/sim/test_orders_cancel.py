@@ -69,9 +69,7 @@ def busy() -> Exchange:
         (CancelFilter(kind=Kind.OPTION, instrument=PUT), 2),
     ],
 )
-def test_a_mass_cancel_takes_what_every_sent_field_names(
-    which: CancelFilter, count: int
-) -> None:
+def test_a_mass_cancel_takes_what_every_sent_field_names(which: CancelFilter, count: int) -> None:
     exchange = busy()
     reply = exchange.cancel_matching(MAKER, which, T0)
     assert len(reply.orders) == count
@@ -84,9 +82,7 @@ def test_a_mass_cancel_takes_what_every_sent_field_names(
     [
         (CancelQuotesRequest(cancel_type=CancelQuotesType.ALL), 3),
         (
-            CancelQuotesRequest(
-                cancel_type=CancelQuotesType.DELTA, min_delta=-0.9, max_delta=-0.1
-            ),
+            CancelQuotesRequest(cancel_type=CancelQuotesType.DELTA, min_delta=-0.9, max_delta=-0.1),
             1,
         ),
         (CancelQuotesRequest(cancel_type=CancelQuotesType.QUOTE_SET_ID, quote_set_id="a"), 2),

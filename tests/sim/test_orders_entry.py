@@ -261,9 +261,7 @@ def test_cancel_maker_removes_the_own_order_and_trades_on() -> None:
 def test_an_order_beyond_the_funds_is_10009() -> None:
     exchange = venue()
     exchange.open_account(account("poor", 30, balances={"BTC": e8(0.1)}), T0)
-    error = refused(
-        lambda: exchange.place(type(MAKER)("poor", 0), order(SELL, 100, 0.02), T0)
-    )
+    error = refused(lambda: exchange.place(type(MAKER)("poor", 0), order(SELL, 100, 0.02), T0))
     assert error.code is Code.NOT_ENOUGH_FUNDS
 
 
@@ -287,9 +285,7 @@ def test_closing_a_position_needs_no_funds() -> None:
         (InstrumentState.INACTIVE, Code.INVALID_PARAMS),
     ],
 )
-def test_a_book_that_is_not_open_refuses_by_its_state(
-    state: InstrumentState, code: Code
-) -> None:
+def test_a_book_that_is_not_open_refuses_by_its_state(state: InstrumentState, code: Code) -> None:
     exchange = venue()
     exchange.set_instrument_state(CALL, state, T0)
     assert refusal(order(BUY, 1, 0.02), exchange).code is code

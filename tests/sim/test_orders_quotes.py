@@ -205,9 +205,7 @@ def test_a_crossing_quote_trades_and_lists_its_trades() -> None:
 def test_reject_post_only_refuses_a_crossing_side() -> None:
     exchange = quoting()
     placed(exchange, TAKER, order(SELL, 0.4, 0.02), T0)
-    side = QuoteSide(
-        price_e8=e8(0.02), amount_e8=e8(1), post_only=True, reject_post_only=True
-    )
+    side = QuoteSide(price_e8=e8(0.02), amount_e8=e8(1), post_only=True, reject_post_only=True)
     reply = sent(exchange, mass(QuoteEntry(instrument=CALL, bid=side)))
     assert [error.code for error in reply.errors] == [Code.POST_ONLY_REJECT]
 
