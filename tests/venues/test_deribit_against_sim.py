@@ -1,5 +1,5 @@
-"""The protocol against the simulated venue, which was written apart from it: two machines that share
-no codec, joined by an in-memory pipe.
+"""The protocol against the simulated venue, which was written apart from it: two machines that
+share no codec, joined by an in-memory pipe.
 """
 
 from __future__ import annotations
@@ -158,7 +158,9 @@ class Pipe:
         (done,) = [event for event in events if isinstance(event, RequestDone)]
         return done
 
-    def place(self, name: str, side: Side, price: float | None, amount: float, **flags: object) -> PlaceOrder:
+    def place(
+        self, name: str, side: Side, price: float | None, amount: float, **flags: object
+    ) -> PlaceOrder:
         terms = self.protocol.catalogue[self.id_of(name)]
         defaults: dict[str, object] = {
             "time_in_force": TimeInForce.GTC,
@@ -186,14 +188,10 @@ class Pipe:
             terms = self.protocol.catalogue[self.id_of(name)]
             lots = terms.lots(amount)
             made.append(
-                QuoteEntry(
-                    terms.id, terms.grid.nearest(bid), lots, terms.grid.nearest(ask), lots
-                )
+                QuoteEntry(terms.id, terms.grid.nearest(bid), lots, terms.grid.nearest(ask), lots)
             )
         number = self.next_id()
-        return MassQuote(
-            number, "btc-main", f"q{number}", tuple(made), Ns(self.now_ns + NS_PER_S)
-        )
+        return MassQuote(number, "btc-main", f"q{number}", tuple(made), Ns(self.now_ns + NS_PER_S))
 
 
 @pytest.fixture
@@ -232,7 +230,10 @@ def test_a_mass_quote_rests_and_is_read_back(pipe: Pipe) -> None:
     assert all(e.mmp_group == "btc-main" for e in quotes)
     (read,) = of(OpenOrdersRead, pipe.do(ReadOpenOrders(pipe.next_id())))
     assert {(e.price_ticks, e.amount_lots) for e in read.orders} == {
-        (340, 10), (360, 10), (330, 20), (370, 20),
+        (340, 10),
+        (360, 10),
+        (330, 20),
+        (370, 20),
     }
     assert all(e.is_quote and e.status is VenueStatus.OPEN for e in read.orders)
 
@@ -291,8 +292,14 @@ def test_an_order_lives_and_dies(pipe: Pipe) -> None:
     assert by_id.order.order_id == by_label.order.order_id == order.order_id
     events = pipe.do(
         AmendOrder(
-            52, order.order_id, intent.client_id, order.instrument_id, Ticks(197_000), Lots(20),
-            True, Ns(pipe.now_ns + NS_PER_S),
+            52,
+            order.order_id,
+            intent.client_id,
+            order.instrument_id,
+            Ticks(197_000),
+            Lots(20),
+            True,
+            Ns(pipe.now_ns + NS_PER_S),
         )
     )
     assert pipe.done(events).reason is None
@@ -307,12 +314,14 @@ def test_an_order_lives_and_dies(pipe: Pipe) -> None:
 def test_a_hedge_takes_and_its_reply_carries_the_fill(pipe: Pipe) -> None:
     taker = pipe.rig.named("demo-taker")
     taker.ask(
-        "private/sell", instrument_name=PERP, amount=1000, type="limit", price=100_000,
+        "private/sell",
+        instrument_name=PERP,
+        amount=1000,
+        type="limit",
+        price=100_000,
         post_only=False,
     )
-    events = pipe.do(
-        pipe.place(PERP, Side.BUY, 100_100.0, 500.0, time_in_force=TimeInForce.IOC)
-    )
+    events = pipe.do(pipe.place(PERP, Side.BUY, 100_100.0, 500.0, time_in_force=TimeInForce.IOC))
     assert pipe.done(events).reason is None
     fills = of(FillEvidence, events)
     assert {e.trade_id for e in fills} == {fills[0].trade_id}
@@ -332,7 +341,11 @@ def test_a_hedge_takes_and_its_reply_carries_the_fill(pipe: Pipe) -> None:
     ],
 )
 def test_refusals_are_typed(
-    pipe: Pipe, name: str, price: float, amount: float, flags: dict[str, object],
+    pipe: Pipe,
+    name: str,
+    price: float,
+    amount: float,
+    flags: dict[str, object],
     reason: RejectReason | None,
 ) -> None:
     done = pipe.done(pipe.do(pipe.place(name, Side.BUY, price, amount, **flags)))
@@ -345,7 +358,11 @@ def test_refusals_are_typed(
 def test_post_only_that_would_cross_is_refused_not_moved(pipe: Pipe) -> None:
     taker = pipe.rig.named("demo-taker")
     taker.ask(
-        "private/sell", instrument_name=PERP, amount=1000, type="limit", price=100_000,
+        "private/sell",
+        instrument_name=PERP,
+        amount=1000,
+        type="limit",
+        price=100_000,
         post_only=False,
     )
     done = pipe.done(pipe.do(pipe.place(PERP, Side.BUY, 100_000.0, 100.0, post_only=True)))
@@ -481,9 +498,7 @@ def test_a_wrong_key_is_told_and_never_ready() -> None:
     pipe = Pipe()
     pipe.connect(Conn.TRADE)
     wrong = DeribitSettings(
-        **{
-            f: getattr(SETTINGS, f) for f in SETTINGS.__struct_fields__ if f != "client_id"
-        },
+        **{f: getattr(SETTINGS, f) for f in SETTINGS.__struct_fields__ if f != "client_id"},
         client_id="nobody",
     )
     pipe = Pipe(wrong)
@@ -494,7 +509,9 @@ def test_a_wrong_key_is_told_and_never_ready() -> None:
 
 def test_instruments_are_read_on_demand(pipe: Pipe) -> None:
     events = pipe.do(ReadInstruments(99))
-    assert [event.request_id for event in events if type(event).__name__ == "InstrumentsRead"] == [99]
+    assert [event.request_id for event in events if type(event).__name__ == "InstrumentsRead"] == [
+        99
+    ]
 
 
 def test_no_secret_is_in_what_the_protocol_holds(pipe: Pipe) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -130,10 +131,9 @@ def test_a_snapshot_that_does_not_come_is_asked_for_again_ever_more_slowly() -> 
     times = [
         at_ns
         for at_ns, (_, request) in zip(peer.times_ns, peer.sent, strict=True)
-        if request["method"] == "public/unsubscribe"
-        and CHANNEL in request["params"]["channels"]  # type: ignore[index]
+        if request["method"] == "public/unsubscribe" and CHANNEL in request["params"]["channels"]  # type: ignore[index]
     ]
-    gaps = [(b - a) / NS_PER_S for a, b in zip(times, times[1:], strict=False)]
+    gaps = [(b - a) / NS_PER_S for a, b in itertools.pairwise(times)]
     assert min(gaps) >= 1.0
     assert gaps == sorted(gaps)
     assert 25 <= gaps[-1] <= 36
@@ -319,7 +319,11 @@ def test_the_other_public_channels() -> None:
             {"seconds": 900, "price": 2000.5, "is_estimated": True, "left_ticks": 150},
             ExpirationEstimate("eth_usd", 2000.5, 900.0, True),
         ),
-        ("platform_state", {"price_index": "btc_usd", "locked": True}, PlatformChanged("btc_usd", True)),
+        (
+            "platform_state",
+            {"price_index": "btc_usd", "locked": True},
+            PlatformChanged("btc_usd", True),
+        ),
         ("platform_state", {"maintenance": True}, PlatformChanged("", True)),
     ]
     for channel, body, expected in said:
@@ -428,7 +432,9 @@ def test_a_later_read_corrects_ticks_and_fees_but_never_the_size() -> None:
 
 def test_instruments_that_are_not_open_are_told() -> None:
     peer = Peer()
-    rows = [{**row, "state": "locked"} if row["kind"] == "option" else row for row in LISTING["BTC"]]
+    rows = [
+        {**row, "state": "locked"} if row["kind"] == "option" else row for row in LISTING["BTC"]
+    ]
     peer.replies["public/get_instruments"] = lambda p: rows if p["currency"] == "BTC" else []
     peer.connect(Conn.MARKET)
     told = [event for event in peer.events if isinstance(event, InstrumentStateChanged)]
@@ -492,7 +498,9 @@ def test_random_bytes_never_raise(noise: bytes, conn: Conn) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 CHANNELS = [
@@ -511,7 +519,11 @@ CHANNELS = [
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(CHANNELS), JSON, st.sampled_from(list(Conn)))
 def test_any_json_in_a_known_channel_never_raises(channel: str, body: object, conn: Conn) -> None:
-    frame = {"jsonrpc": "2.0", "method": "subscription", "params": {"channel": channel, "data": body}}
+    frame = {
+        "jsonrpc": "2.0",
+        "method": "subscription",
+        "params": {"channel": channel, "data": body},
+    }
     SHARED.say(conn, json.dumps(frame).encode())
     SHARED.protocol.take_frames()
 

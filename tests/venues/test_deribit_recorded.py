@@ -206,7 +206,11 @@ def test_the_recorded_futures_load() -> None:
     path = REFERENCE / "deribit-instruments/deribit.future.2025-05-02.json.gz"
     catalogue = catalogue_of(gzip.decompress(path.read_bytes()))
     terms = catalogue[catalogue.ids["BTC-9MAY25"]]
-    assert (terms.grid.tick_e9, terms.fees.maker, terms.fees.taker) == (2_500_000_000, -0.0001, 5e-4)
+    assert (terms.grid.tick_e9, terms.fees.maker, terms.fees.taker) == (
+        2_500_000_000,
+        -0.0001,
+        5e-4,
+    )
     ids = [terms.id for terms in catalogue.instruments]
     assert ids == list(range(len(ids)))
 

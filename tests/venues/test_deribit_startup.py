@@ -261,7 +261,9 @@ def test_any_difference_in_protection_refuses(key: str, value: object) -> None:
 def test_a_private_channel_not_granted_refuses_after_one_retry() -> None:
     peer = Peer()
     peer.replies["private/subscribe"] = lambda params: [
-        name for name in params["channels"] if "user.changes" not in name  # type: ignore[union-attr]
+        name
+        for name in params["channels"]
+        if "user.changes" not in name  # type: ignore[union-attr]
     ]
     opened(peer)
     assert peer.methods(Conn.TRADE).count("private/subscribe") == 2
@@ -284,7 +286,9 @@ def test_a_market_channel_not_granted_is_retried_once_and_its_book_is_lost() -> 
     peer = Peer()
     bad = "book.BTC-13FEB26-70000-C.100ms"
     peer.replies["public/subscribe"] = lambda params: [
-        name for name in params["channels"] if name != bad  # type: ignore[union-attr]
+        name
+        for name in params["channels"]
+        if name != bad  # type: ignore[union-attr]
     ]
     opened(peer)
     assert peer.phase(Conn.MARKET) is SessionPhase.READY
