@@ -35,12 +35,15 @@ WINDOW_VARIANCE_SHARE: Final = 2.0 / 3.0
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """What is known of the delivery average: window length, and the mean of the samples taken so
-    far.
+    """What is known of the delivery average of the expiry that is being averaged.
+
+    `open_share` is the part of its samples still to be taken, 1.0 outside a window; `average` is
+    the mean of those taken.
     """
 
     window_us: int
     average: float = math.nan
+    open_share: float = 1.0
 
 
 class Slices(msgspec.Struct, frozen=True):
@@ -129,10 +132,10 @@ class OptionChain:
         annual = np.interp(tte, BASIS_NODES_YEARS, BASIS_PER_YEAR[self.underlying]) + state[BASIS]
         forward = np.array([spot * math.exp(x) for x in (annual * tte).tolist()])
         for e, left in enumerate(left_us.tolist()):
-            variance_us, share = _remaining_variance(left, delivery.window_us)
-            atm[e] *= math.sqrt(variance_us / left)
-            if share < 1.0 and not math.isnan(delivery.average):
-                forward[e] = (1.0 - share) * delivery.average + share * forward[e]
+            atm[e] *= math.sqrt(_variance_time_us(left, delivery.window_us) / left)
+            if left < delivery.window_us and delivery.open_share < 1.0:
+                fixed = 1.0 - delivery.open_share
+                forward[e] = fixed * delivery.average + delivery.open_share * forward[e]
         return Slices(forward, tte, atm, tilt, curl, bend)
 
     def value(
@@ -158,9 +161,9 @@ class OptionChain:
         return Valuation(slices, vol, price, delta, vega)
 
 
-def _remaining_variance(left_us: int, window_us: int) -> tuple[float, float]:
-    """(variance time until delivery in us, share of the average still open)."""
+def _variance_time_us(left_us: int, window_us: int) -> float:
+    """The time whose variance the delivery price still has, before or inside its window."""
     if left_us >= window_us:
-        return max(left_us - WINDOW_VARIANCE_SHARE * window_us, float(VARIANCE_TIME_MIN_US)), 1.0
+        return max(left_us - WINDOW_VARIANCE_SHARE * window_us, float(VARIANCE_TIME_MIN_US))
     share = left_us / window_us
-    return max(share * share * left_us / 3.0, 1.0), share
+    return max(share * share * left_us / 3.0, 1.0)

@@ -58,14 +58,14 @@ class TakerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 TAKERS: Final = {
     "BTC": (
-        TakerConfig(name="retail", rate_per_s=0.060, size_multiple=0.6),
-        TakerConfig(name="fund", rate_per_s=0.045, size_multiple=1.6),
-        TakerConfig(name="desk", rate_per_s=0.020, size_multiple=4.0),
+        TakerConfig(name="retail", rate_per_s=0.090, size_multiple=0.6),
+        TakerConfig(name="fund", rate_per_s=0.066, size_multiple=1.5),
+        TakerConfig(name="desk", rate_per_s=0.024, size_multiple=4.0),
     ),
     "ETH": (
-        TakerConfig(name="retail", rate_per_s=0.036, size_multiple=0.6),
-        TakerConfig(name="fund", rate_per_s=0.024, size_multiple=1.6),
-        TakerConfig(name="desk", rate_per_s=0.010, size_multiple=4.0),
+        TakerConfig(name="retail", rate_per_s=0.026, size_multiple=0.5),
+        TakerConfig(name="fund", rate_per_s=0.014, size_multiple=1.2),
+        TakerConfig(name="desk", rate_per_s=0.004, size_multiple=3.0),
     ),
 }
 
@@ -84,12 +84,14 @@ class EarlyConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 EARLY_TAKERS: Final = (
-    EarlyConfig(name="early-spot", rate_per_s=0.010, ahead_min_us=50_000,
+    EarlyConfig(name="early-spot", rate_per_s=0.016, ahead_min_us=50_000,
                 ahead_max_us=500_000, sees_spot=True),
-    EarlyConfig(name="early-vol", rate_per_s=0.004, ahead_min_us=SECOND_US,
+    EarlyConfig(name="early-vol", rate_per_s=0.006, ahead_min_us=SECOND_US,
                 ahead_max_us=5 * SECOND_US, sees_spot=False),
 )  # fmt: skip
-ANNOUNCED_RATE_MULTIPLE: Final = 60.0
+EARLY_SHARE: Final = {"BTC": 1.0, "ETH": 0.35}
+"""Early attempts by underlying, as its ordinary flow."""
+ANNOUNCED_RATE_MULTIPLE: Final = 16.0
 """Attempts around an announcement, over calm ones: early trades are about 5 % in calm and 60 %
 then.
 """
@@ -141,7 +143,8 @@ class EarlyTaker:
         self._rng = stream(seed, f"taker/{config.name}/{underlying}")
 
     def next_after_us(self, speed: float) -> int:
-        return _wait_us(self._rng, self.config.rate_per_s * speed)
+        rate = self.config.rate_per_s * EARLY_SHARE[self._underlying]
+        return _wait_us(self._rng, rate * speed)
 
     def attempts(self, chance: float) -> bool:
         """Whether this arrival is an attempt at all."""

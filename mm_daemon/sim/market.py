@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from mm_daemon.sim.chain import Delivery, OptionChain, Slices, Valuation
+from mm_daemon.sim.exchange_events import EstimatedDelivery
 from mm_daemon.sim.maker_quotes import HALF_WIDTH_VP, half_widths
 from mm_daemon.sim.option_math import FloatArray
 from mm_daemon.sim.paths import (
@@ -52,8 +53,8 @@ class Market:
     underlying, shock).
     """
 
-    __slots__ = ("_chunks", "_first_us", "_generator", "_oldest", "_regimes", "_samples", "_seed",
-                 "_shocks", "_window_us", "_windows", "chains", "names")  # fmt: skip
+    __slots__ = ("_chunks", "_deliveries", "_first_us", "_generator", "_oldest", "_regimes",
+                 "_seed", "_shocks", "_window_us", "chains", "names")  # fmt: skip
 
     def __init__(
         self,
@@ -85,8 +86,7 @@ class Market:
             name: OptionChain(name, SmileTermStructure(name, level_scale=LEVEL_LOADING_VP[name]))
             for name in names
         }
-        self._windows: dict[str, int] = dict.fromkeys(names, 0)
-        self._samples: dict[str, tuple[float, int]] = dict.fromkeys(names, (0.0, 0))
+        self._deliveries = dict.fromkeys(names, Delivery(window_us))
 
     def state(self, name: str, time_us: int) -> FloatArray:
         """The path's state at `time_us`, clamped to the oldest kept and to the first."""
@@ -108,20 +108,16 @@ class Market:
         state = self.state(name, time_us)
         return math.exp(state[LOG_SPOT]) * (1.0 + float(state[PREMIUM]))
 
-    def delivery(self, name: str) -> Delivery:
-        total, count = self._samples[name]
-        return Delivery(self._window_us, total / count if count else math.nan)
-
     def slices(self, name: str, seen_us: int, now_us: int) -> Slices:
         """Forwards and smiles by the state seen at `seen_us`, for the time left at `now_us`."""
         chain = self.chains[name]
-        return chain.slices(self.state(name, seen_us), now_us, self.delivery(name))
+        return chain.slices(self.state(name, seen_us), now_us, self._deliveries[name])
 
     def value(self, name: str, seen_us: int, now_us: int, *, as_market: bool) -> Valuation:
         """The chain by the state seen at `seen_us`, for the time left at `now_us`."""
         chain = self.chains[name]
         state = self.state(name, seen_us)
-        return chain.value(state, now_us, self.delivery(name), as_market=as_market)
+        return chain.value(state, now_us, self._deliveries[name], as_market=as_market)
 
     def value_after(self, name: str, now_us: int, ahead_us: int, *, sees_spot: bool) -> Valuation:
         """The chain as it will be worth `ahead_us` from now: only for those entitled to the future.
@@ -133,27 +129,23 @@ class Market:
             present = self.state(name, now_us)
             future[LOG_SPOT], future[BASIS] = present[LOG_SPOT], present[BASIS]
         chain = self.chains[name]
-        return chain.value(future, now_us, self.delivery(name), as_market=True)
+        return chain.value(future, now_us, self._deliveries[name], as_market=True)
 
     def widths(self, name: str, view: Valuation) -> FloatArray:
         """The calibrated half-widths of the chain, in vol."""
         tte = view.slices.tte_years[self.chains[name].expiry]
         return half_widths(np.array(HALF_WIDTH_VP[name]), tte, view.delta)
 
-    def sample_index(self, name: str, price: float, now_us: int) -> None:
-        """One index print: counts toward the delivery average of the expiry whose window is
-        open.
-        """
-        ahead = [int(e) for e in self.chains[name].expiries_us if e > now_us]
-        first = ahead[0] if ahead else 0
-        if not first or now_us < first - self._window_us:
-            self._samples[name] = (0.0, 0)
+    def note_delivery(self, name: str, estimate: EstimatedDelivery) -> None:
+        """Takes over how far the venue's delivery average has come."""
+        total, left = estimate.total_ticks, estimate.left_ticks
+        index = self.spot(name, estimate.ts_us)
+        taken = total - left
+        if not estimate.is_estimated or left == 0 or taken <= 0:
+            self._deliveries[name] = Delivery(self._window_us)
             return
-        if self._windows[name] != first:
-            self._windows[name] = first
-            self._samples[name] = (0.0, 0)
-        total, count = self._samples[name]
-        self._samples[name] = (total + price, count + 1)
+        average = (estimate.price_e8 / E8 * total - left * index) / taken
+        self._deliveries[name] = Delivery(self._window_us, average, left / total)
 
     def list_options(self, name: str, specs: list[InstrumentSpec], now_us: int) -> None:
         """Adds options; each (expiry, strike) gets the market's own view, shared by its call and

@@ -15,6 +15,18 @@ from typing import Final
 import msgspec
 
 ALL: Final = "*"
+AT_THE_MONEY: Final = "atm"
+
+SCENARIOS: Final = (
+    "calm",
+    "jump",
+    "announcement",
+    "expiry",
+    "outage",
+    "feed_gap",
+    "slow_acks",
+)
+"""The shipped scripts: package data at `scenarios/<name>.toml` beside this module."""
 
 
 class ScenarioError(ValueError):
@@ -156,6 +168,8 @@ def parse_scenario(text: str, *, source: str) -> Scenario:
                 f"scenario {source}: {type(event).__name__} needs at_s >= 0 and for_s > 0, "
                 f"found {event}"
             )
+        if isinstance(event, FeedGapScript):
+            _check_selector(event.instrument, source)
     for expiry in scenario.short_expiries:
         if expiry.after_min <= 0.0:
             raise ScenarioError(
@@ -166,3 +180,15 @@ def parse_scenario(text: str, *, source: str) -> Scenario:
             f"scenario {source}: delivery_window_s must be > 0, found {scenario.delivery_window_s}"
         )
     return scenario
+
+
+def _check_selector(instrument: str, source: str) -> None:
+    """A name, or atm:UNDERLYING:RANK."""
+    parts = instrument.split(":")
+    if len(parts) == 1:
+        return
+    if len(parts) != 3 or parts[0] != AT_THE_MONEY or not parts[2].isdigit():
+        raise ScenarioError(
+            f"scenario {source}: feed_gap.instrument must be a name or atm:UNDERLYING:RANK, "
+            f"found {instrument}"
+        )

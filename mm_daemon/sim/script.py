@@ -16,6 +16,7 @@ from mm_daemon.sim.market import ScriptedShock
 from mm_daemon.sim.paths import Regime, Shock
 from mm_daemon.sim.scenario import (
     ALL,
+    AT_THE_MONEY,
     AckDelay,
     AckDelayScript,
     Announcement,
@@ -31,8 +32,6 @@ from mm_daemon.sim.scenario import (
 )
 from mm_daemon.sim.spec import MS_US, SECOND_US
 from mm_daemon.sim.streams import stream
-
-AT_THE_MONEY = "atm"
 
 AtTheMoney = Callable[[str, int, int], str]
 """(underlying, rank of the expiry, time us) -> instrument name."""
@@ -79,14 +78,11 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
 
 def resolve_instrument(selector: str, at_us: int, at_the_money: AtTheMoney) -> str:
     """An instrument's name, or the one that "atm:BTC:2" selects."""
-    if not selector.startswith(AT_THE_MONEY + ":"):
+    head, _, rest = selector.partition(":")
+    if head != AT_THE_MONEY:
         return selector
-    parts = selector.split(":")
-    if len(parts) != 3 or not parts[2].isdigit():
-        raise ScenarioError(
-            f"scenario: feed_gap.instrument must be a name or atm:UNDERLYING:RANK, found {selector}"
-        )
-    return at_the_money(parts[1], int(parts[2]), at_us)
+    underlying, _, rank = rest.partition(":")
+    return at_the_money(underlying, int(rank), at_us)
 
 
 def compile_script(
@@ -103,6 +99,11 @@ def compile_script(
         match event:
             case Move():
                 names = underlyings if event.underlying == ALL else (event.underlying,)
+                if names[0] not in underlyings:
+                    raise ScenarioError(
+                        f"scenario {scenario.name}: move.underlying must be * or one of "
+                        f"{', '.join(underlyings)}, found {event.underlying}"
+                    )
                 shock = Shock(0, event.return_pct / 100.0, event.vol_level, event.skew)
                 shocks += [(at_us, name, shock) for name in names]
             case RegimeChange():

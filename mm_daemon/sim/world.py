@@ -14,14 +14,10 @@ import heapq
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
-import msgspec
-
-from mm_daemon.sim.exchange_api import MarketDataApi, WorldApi
-from mm_daemon.sim.exchange_config import AccountConfig, ExchangeConfig
-from mm_daemon.sim.exchange_events import Event, TradesPrinted
-from mm_daemon.sim.exchange_types import MarginModel
+from mm_daemon.sim.exchange_config import ExchangeConfig
+from mm_daemon.sim.exchange_events import EstimatedDelivery, Event, TradesPrinted
 from mm_daemon.sim.flow import (
     ANNOUNCED_RATE_MULTIPLE,
     EARLY_TAKERS,
@@ -30,16 +26,23 @@ from mm_daemon.sim.flow import (
     FutureTaker,
     OptionTaker,
 )
-from mm_daemon.sim.future_makers import LEVELS, FutureMaker
-from mm_daemon.sim.listing import DAY, TERMS, ListingBook, synthetic_name
+from mm_daemon.sim.future_makers import FutureMaker
+from mm_daemon.sim.listing import TERMS, ListingBook, synthetic_name
 from mm_daemon.sim.makers import MAKERS, OptionMaker
 from mm_daemon.sim.market import Market
 from mm_daemon.sim.marks import future_mark, option_marks, price_e8, volatility_index_points
 from mm_daemon.sim.option_math import YEAR_US
 from mm_daemon.sim.paths import ACTIVITY, LOG_SPOT
-from mm_daemon.sim.scenario import Fault, Scenario
+from mm_daemon.sim.scenario import Fault, FeedGap, ScenarioError
 from mm_daemon.sim.script import Script, compile_script
-from mm_daemon.sim.spec import E8, HOUR_US, MINUTE_US, SECOND_US, InstrumentSpec
+from mm_daemon.sim.spec import HOUR_US, MINUTE_US, SECOND_US, InstrumentSpec
+from mm_daemon.sim.world_setup import (
+    WorldConfig,
+    WorldExchange,
+    demo_accounts,
+    exchange_config,
+    quiet_accounts,
+)
 
 PUBLISH_US: Final = SECOND_US
 WATCH_US: Final = 50_000
@@ -61,48 +64,6 @@ WIDTH_MAX: Final = 3.0
 
 RESUME_AFTER_US: Final = 500_000
 """After the settlement pause makers look at their quotes again."""
-
-
-class WorldExchange(WorldApi, MarketDataApi, Protocol):
-    """The exchange as the world sees it."""
-
-    def position_e8(self, account: str, instrument: str) -> int: ...
-
-
-class WorldConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """`start_us` is the venue's clock at the start; `tier` is the demo maker's, 1 the highest."""
-
-    seed: int
-    start_us: int
-    scenario: Scenario
-    speed: float = 1.0
-    tier: int = 1
-    underlyings: tuple[str, ...] = ("BTC", "ETH")
-
-
-def exchange_config(scenario: Scenario) -> ExchangeConfig:
-    """How the exchange must be set up for this scenario's deliveries."""
-    return ExchangeConfig(delivery_window_us=round(scenario.delivery_window_s * SECOND_US))
-
-
-def demo_accounts(tier: int) -> tuple[AccountConfig, ...]:
-    """The accounts behind the published test keys."""
-    return (
-        AccountConfig(
-            name="demo-maker",
-            user_id=1001,
-            balances_e8={"BTC": 200 * E8, "ETH": 3_000 * E8, "USDC": 1_000_000 * E8},
-            tier=tier,
-            margin_model=MarginModel.PORTFOLIO,
-            mass_quotes_enabled=True,
-        ),
-        AccountConfig(
-            name="demo-taker",
-            user_id=1002,
-            balances_e8={"BTC": 50 * E8, "ETH": 1_000 * E8, "USDC": 500_000 * E8},
-            tier=1,
-        ),
-    )
 
 
 class World:
@@ -139,6 +100,7 @@ class World:
             name: [OptionMaker(c, self.market.chains[name], config.seed) for c in MAKERS]
             for name in config.underlyings
         }
+        self._by_index = {TERMS[name].index_name: name for name in config.underlyings}
         self._futures: dict[str, dict[str, FutureMaker]] = {n: {} for n in config.underlyings}
         self._specs: dict[str, InstrumentSpec] = {}
         self._seen_spot: dict[tuple[str, str], float] = {}
@@ -157,7 +119,7 @@ class World:
     def start(self) -> None:
         """Opens accounts, lists everything, publishes first marks and fills the books."""
         now_us = self.config.start_us
-        for account in (*demo_accounts(self.config.tier), *_quiet_accounts()):
+        for account in (*demo_accounts(self.config.tier), *quiet_accounts()):
             self.exchange.open_account(account, now_us)
         for name in self.config.underlyings:
             self._set_index(name, now_us)
@@ -176,6 +138,11 @@ class World:
         self._start_takers(now_us)
         self._schedule(_next_hour_us(now_us), self._hourly)
         for fault in self._script.faults(self._at_the_money):
+            if isinstance(fault, FeedGap) and fault.instrument not in self._specs:
+                raise ScenarioError(
+                    f"scenario {self.config.scenario.name}: feed_gap.instrument "
+                    f"{fault.instrument} is not listed"
+                )
             self._schedule(fault.at_us, partial(self._declare, fault))
         self._collect()
 
@@ -223,6 +190,8 @@ class World:
         for event in events:
             if type(event) is TradesPrinted:
                 self._traded(event.instrument)
+            elif type(event) is EstimatedDelivery:
+                self.market.note_delivery(self._by_index[event.index_name], event)
         self._events += events
 
     def _traded(self, instrument: str) -> None:
@@ -385,7 +354,6 @@ class World:
     def _set_index(self, name: str, now_us: int) -> None:
         spot = self.market.spot(name, now_us)
         self.exchange.set_index(TERMS[name].index_name, price_e8(spot), now_us)
-        self.market.sample_index(name, spot, now_us)
 
     def _publish_marks(self, name: str, now_us: int) -> None:
         chain = self.market.chains[name]
@@ -464,7 +432,12 @@ class World:
 
     def _at_the_money(self, name: str, expiry_rank: int, at_us: int) -> str:
         """The call nearest to the money of the expiry of that rank among those left at `at_us`."""
-        chain = self.market.chains[name]
+        chain = self.market.chains.get(name)
+        if chain is None:
+            raise ScenarioError(
+                f"scenario {self.config.scenario.name}: feed_gap.instrument names {name}, "
+                f"expected one of {', '.join(self.config.underlyings)}"
+            )
         left = [e for e in chain.expiries_us.tolist() if e > at_us]
         expiry_us = left[min(expiry_rank, len(left) - 1)]
         spot = self.market.spot(name, self.config.start_us)
@@ -479,17 +452,8 @@ class World:
         return float(self.market.state(name, time_us)[LOG_SPOT])
 
 
-def _quiet_accounts() -> list[AccountConfig]:
-    takers = {f"taker-{config.name}": None for configs in TAKERS.values() for config in configs}
-    takers |= {f"taker-{config.name}": None for config in EARLY_TAKERS}
-    names = [config.name for config in MAKERS]
-    names += [level.account for level in LEVELS]
-    names += [*takers, FutureTaker.account]
-    return [AccountConfig(name=n, user_id=2001 + i, quiet=True) for i, n in enumerate(names)]
-
-
 def _next_hour_us(now_us: int) -> int:
     return (now_us // HOUR_US + 1) * HOUR_US
 
 
-__all__ = ["DAY", "World", "WorldConfig", "demo_accounts", "exchange_config"]
+__all__ = ["World", "WorldConfig", "exchange_config"]
