@@ -8,8 +8,10 @@ from typing import Any
 
 import aiohttp
 import orjson
+import picows
 import pytest
 import uvloop
+import websockets
 
 from mm_daemon.shell.venue_main import (
     build_server,
@@ -149,6 +151,28 @@ def test_uvloop_serves_as_well() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())
+
+
+async def test_other_websocket_libraries_connect_as_well(place: Place) -> None:
+    """One offers compression, which the venue declines; the other is the daemon's own."""
+    request = orjson.dumps({"id": 1, "method": "public/get_time", "params": {}})
+    async with websockets.connect(place.server.ws_url) as socket:
+        await socket.send(request.decode())
+        assert orjson.loads(await socket.recv())["result"] == START_US // 1_000
+
+    replies: asyncio.Queue[bytes] = asyncio.Queue()
+
+    class Listener(picows.WSListener):
+        def on_ws_connected(self, transport: picows.WSTransport) -> None:
+            transport.send(picows.WSMsgType.TEXT, request)
+
+        def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+            replies.put_nowait(bytes(frame.get_payload_as_bytes()))
+
+    transport, _ = await picows.ws_connect(Listener, place.server.ws_url)
+    reply = await asyncio.wait_for(replies.get(), PATIENCE_S)
+    assert orjson.loads(reply)["result"] == START_US // 1_000
+    transport.disconnect()
 
 
 async def test_other_paths_and_verbs_are_refused_plainly(place: Place) -> None:

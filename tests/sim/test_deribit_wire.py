@@ -1,11 +1,17 @@
 """The protocol machine, method by method, over a real exchange and without a socket."""
 
+import hashlib
+import hmac
+
 import orjson
 import pytest
 
+from mm_daemon.sim.deribit_wire import HttpAnswer, HttpLater
 from mm_daemon.sim.deribit_wire_session import IDLE_US, CloseReason
+from mm_daemon.sim.exchange_records import Mark
 from mm_daemon.sim.scenario import AckDelay, Outage
-from tests.sim.wire_rig import CALL, PERP, START_US, Rig
+from mm_daemon.sim.spec import E8
+from tests.sim.wire_rig import CALL, PERP, START_US, Rig, option_spec
 
 
 @pytest.fixture
@@ -215,3 +221,83 @@ def test_rest_trades_under_a_bearer_token_and_subscribes_to_nothing(rig: Rig) ->
     status, body = rig.http("private/subscribe", {"channels": '["x"]'}, token=token)
     assert body["error"]["code"] == 11050
     assert rig.http("private/cancel_all", token=token)[1]["result"] == 1
+
+
+def bumped(rig: Rig) -> str:
+    """An option whose aggressors wait three milliseconds, with an offer to lift."""
+    name = "BTC-25DEC26-110000-C"
+    rig.exchange.list_instrument(option_spec(name, 9, speed_bump_us=3_000), rig.now_us)
+    mark = Mark(
+        instrument=name,
+        mark_price_e8=3_000_000,
+        mark_iv_pct=45.0,
+        underlying_price_e8=100_000 * E8,
+        underlying_index="BTC-25DEC26",
+        delta=0.4,
+    )
+    rig.exchange.set_marks("btc_usd", [mark], rig.now_us)
+    rig.named().order("sell", instrument_name=name, amount=1, price=0.03)
+    return name
+
+
+def test_an_aggressor_waits_out_the_speed_bump_and_is_answered_after_it(rig: Rig) -> None:
+    name = bumped(rig)
+    taker = rig.named("demo-taker")
+    number = taker.send("private/buy", instrument_name=name, amount=0.1, price=0.03)
+    assert taker.read() == []
+    rig.now_us += 3_000
+    rig.venue.pump(rig.now_us)
+    (reply,) = [frame for frame in taker.read() if frame.get("id") == number]
+    assert reply["result"]["order"]["order_state"] == "filled"
+    assert reply["usDiff"] == 3_000
+
+
+def test_a_bumped_order_over_rest_is_answered_later(rig: Rig) -> None:
+    name = bumped(rig)
+    secret = {"client_id": "demo-taker", "client_secret": "demo-secret"}
+    query = {"grant_type": "client_credentials", **secret}
+    token = rig.http("public/auth", query)[1]["result"]["access_token"]
+    promise = rig.venue.http(
+        http_method="GET",
+        uri="/api/v2/private/buy",
+        rpc_method="private/buy",
+        query={"instrument_name": name, "amount": "0.1", "price": "0.03"},
+        authorization=f"Bearer {token}",
+        body=b"",
+        peer="10.0.0.9",
+        now_us=rig.now_us,
+    )
+    assert isinstance(promise, HttpLater)
+    rig.now_us += 3_000
+    rig.venue.pump(rig.now_us)
+    ((number, answer),) = rig.venue.take_http_answers(rig.now_us)
+    assert number == promise.number
+    assert orjson.loads(answer.body)["result"]["order"]["order_state"] == "filled"
+
+
+def test_a_late_reply_to_a_closed_connection_goes_nowhere(rig: Rig) -> None:
+    name = bumped(rig)
+    taker = rig.named("demo-taker")
+    taker.send("private/buy", instrument_name=name, amount=0.1, price=0.03)
+    taker.close()
+    rig.move(10)
+    assert taker.read() == []
+
+
+def test_a_signed_post_is_served_and_its_body_is_under_the_signature(rig: Rig) -> None:
+    body = orjson.dumps({"id": 4, "method": "private/get_positions", "params": {}})
+    stamp = rig.now_us // 1_000
+    text = f"{stamp}\nn1\nPOST\n/api/v2\n{body.decode()}\n"
+    signature = hmac.new(b"demo-secret", text.encode(), hashlib.sha256).hexdigest()
+    header = f"deri-hmac-sha256 id=demo-guard,ts={stamp},sig={signature},nonce=n1"
+    common = {"http_method": "POST", "uri": "/api/v2", "rpc_method": None, "query": {}}
+    for sent, status in ((body + b" ", 401), (body, 200)):
+        answer = rig.venue.http(
+            **common,  # type: ignore[arg-type]
+            authorization=header,
+            body=sent,
+            peer="10.0.0.9",
+            now_us=rig.now_us,
+        )
+        assert isinstance(answer, HttpAnswer)
+        assert answer.status == status
