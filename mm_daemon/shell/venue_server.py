@@ -18,6 +18,7 @@ from typing import Final
 
 from mm_daemon.shell.venue_connection import UNSENT_BYTES_MAX, VenueConnection
 from mm_daemon.shell.venue_http import HttpRequest
+from mm_daemon.shell.venue_witness import WITNESS_PATH, witness_page
 from mm_daemon.sim.deribit_wire import HttpAnswer, WireVenue
 from mm_daemon.sim.deribit_wire_session import CloseReason, Session
 
@@ -227,6 +228,12 @@ class VenueServer:
             connection.respond(204, b"")
             return
         path = request.path
+        if path.startswith(f"{WITNESS_PATH}/") and request.method == "GET":
+            status, body = witness_page(
+                self.venue, path, request.query(), lag_us_max=self.pump_lag_us_max
+            )
+            connection.respond(status, body)
+            return
         if path != API_PATH and not path.startswith(f"{API_PATH}/"):
             connection.respond(404, b'{"error":"not found; the API is under /api/v2"}')
             return

@@ -320,6 +320,29 @@ async def test_one_address_gets_no_more_than_its_connections() -> None:
         assert (await (await place.wire()).ask("public/test"))["result"]
 
 
+async def test_the_witness_tells_what_arrived_and_when(place: Place) -> None:
+    wire = await place.wire()
+    await wire.login()
+    order = {"instrument_name": PERP, "amount": 10, "price": 99_000, "label": "seen"}
+    await wire.ask("private/buy", **order)
+    place.clock.at_us += 1_000
+    await wire.ask("private/cancel_all")
+    base = f"{place.server.rest_url}/sim/v1"
+    async with place.http.get(f"{base}/received") as response:
+        frames = (await response.json())["frames"]
+    assert [frame["method"] for frame in frames] == ["private/buy", "private/cancel_all"]
+    assert orjson.loads(frames[0]["frame"])["params"]["label"] == "seen"
+    async with place.http.get(f"{base}/received?after_us={START_US}") as response:
+        later = (await response.json())["frames"]
+    assert later == frames[1:]
+    async with place.http.get(f"{base}/status") as response:
+        status = await response.json()
+    assert status["sessions"][0]["account"] == "demo-maker"
+    assert status["internal_errors"] == []
+    async with place.http.get(f"{base}/received?after_us=x") as response:
+        assert response.status == 400
+
+
 async def test_a_taken_port_is_said_in_one_line(place: Place) -> None:
     other = VenueServer(WireVenue(small_exchange()), port=place.server.port)
     with pytest.raises(VenueStartError) as caught:
