@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -25,6 +26,7 @@ from mm_daemon.domain.units import NS_PER_S
 KEEP_SETTLED_NS = 86_400 * NS_PER_S
 """A settled order is remembered this long, so that a late report still finds its owner."""
 SETTLED_MAX = 200_000
+_Cells = MutableSequence[int]
 
 
 class Unknowns(msgspec.Struct, frozen=True):
@@ -59,22 +61,28 @@ class OrderStore:
         self._underlyings = catalog.underlyings
         self._underlying_of: list[int] = catalog.underlying.tolist()
         self._open_items = [0] * len(catalog.underlyings)
+        self.gate_rows: Ints = np.zeros((10, size), dtype=np.int64)
+        """What the risk gate reads: worst, reach, asked ticks, asked lots, order reach; each as
+        (buy, sell) rows in the order of `risk_kernel`."""
+        rows = self.gate_rows
+        self.worst_buy_lots, self.worst_sell_lots = rows[0], rows[1]
+        self.reach_bid_ticks, self.reach_ask_ticks = rows[2], rows[3]
+        self.asked_bid_ticks, self.asked_ask_ticks = rows[4], rows[5]
+        self.asked_bid_lots, self.asked_ask_lots = rows[6], rows[7]
+        self.order_reach_bid_ticks, self.order_reach_ask_ticks = rows[8], rows[9]
         self.live_bid_ticks, self.live_ask_ticks = _zeros(size), _zeros(size)
         self.live_bid_lots, self.live_ask_lots = _zeros(size), _zeros(size)
-        self.asked_bid_ticks, self.asked_ask_ticks = _zeros(size), _zeros(size)
-        self.asked_bid_lots, self.asked_ask_lots = _zeros(size), _zeros(size)
-        self.reach_bid_ticks, self.reach_ask_ticks = _zeros(size), _zeros(size)
-        self.order_reach_bid_ticks, self.order_reach_ask_ticks = _zeros(size), _zeros(size)
-        self.worst_buy_lots, self.worst_sell_lots = _zeros(size), _zeros(size)
         self.inflight_bid, self.inflight_ask = _zeros(size), _zeros(size)
-        self._live_ticks = (self.live_bid_ticks, self.live_ask_ticks)
-        self._live_lots = (self.live_bid_lots, self.live_ask_lots)
-        self._asked_ticks = (self.asked_bid_ticks, self.asked_ask_ticks)
-        self._asked_lots = (self.asked_bid_lots, self.asked_ask_lots)
-        self._reach_ticks = (self.reach_bid_ticks, self.reach_ask_ticks)
-        self._order_reach = (self.order_reach_bid_ticks, self.order_reach_ask_ticks)
-        self._worst = (self.worst_buy_lots, self.worst_sell_lots)
-        self._inflight = (self.inflight_bid, self.inflight_ask)
+        self._worst = _views(self.worst_buy_lots, self.worst_sell_lots)
+        self._reach_ticks = _views(self.reach_bid_ticks, self.reach_ask_ticks)
+        self._asked_ticks = _views(self.asked_bid_ticks, self.asked_ask_ticks)
+        self._asked_lots = _views(self.asked_bid_lots, self.asked_ask_lots)
+        self._order_reach = _views(self.order_reach_bid_ticks, self.order_reach_ask_ticks)
+        self._live_ticks = _views(self.live_bid_ticks, self.live_ask_ticks)
+        self._live_lots = _views(self.live_bid_lots, self.live_ask_lots)
+        self._inflight = _views(self.inflight_bid, self.inflight_ask)
+        self._changed: list[int] = []
+        self._is_changed = bytearray(size)
         for state in self._sides.values():
             state.open_items = 0
             self.refresh(state)
@@ -124,6 +132,13 @@ class OrderStore:
                     oldest = min(oldest or order.unknown_since_ns, order.unknown_since_ns)
         return Unknowns(count, lots, oldest)
 
+    def take_changed(self) -> list[int]:
+        """Instruments whose arrays or fills changed since the last call, in order of change."""
+        taken, self._changed = self._changed, []
+        for id_ in taken:
+            self._is_changed[id_] = 0
+        return taken
+
     def insert(self, order: WorkingOrder) -> SideState:
         """Puts a new order under its ids and side."""
         if order.order_id:
@@ -170,7 +185,10 @@ class OrderStore:
             self._open_items[self._underlying_of[id_]] += 1
             self._worst[index][id_] += lots
             reach = self._reach_ticks[index]
-            reach[id_] = _more_aggressive(index, int(reach[id_]), ticks)
+            reach[id_] = _more_aggressive(index, reach[id_], ticks)
+        if not self._is_changed[id_]:
+            self._is_changed[id_] = 1
+            self._changed.append(id_)
 
     def refresh(self, state: SideState) -> None:
         """Sums one side anew into the arrays."""
@@ -211,6 +229,9 @@ class OrderStore:
         self._inflight[index][id_] = inflight
         self._open_items[self._underlying_of[id_]] += items - state.open_items
         state.open_items = items
+        if not self._is_changed[id_]:
+            self._is_changed[id_] = 1
+            self._changed.append(id_)
 
     def store_digest(self, *more: object) -> bytes:
         """16 bytes over all orders and requests and whatever else the owner adds."""
@@ -220,6 +241,11 @@ class OrderStore:
 
 def _zeros(size: int) -> Ints:
     return np.zeros(size, dtype=np.int64)
+
+
+def _views(buy: Ints, sell: Ints) -> tuple[_Cells, _Cells]:
+    """The same memory as the arrays: one element costs half as much to write."""
+    return cast("_Cells", buy.data), cast("_Cells", sell.data)
 
 
 def _more_aggressive(side_index: int, known: int, ticks: int) -> int:

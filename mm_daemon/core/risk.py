@@ -31,6 +31,7 @@ from mm_daemon.core.portfolio_greeks import (
 )
 from mm_daemon.core.risk_kernel import Reason
 from mm_daemon.core.risk_stress import StressUnits
+from mm_daemon.core.risk_verdict import CONTROL_OF, AccountState, Refused, Verdict
 from mm_daemon.core.theo import DELTA, FORWARD, PRICE
 from mm_daemon.core.working_orders import WorkingOrders
 from mm_daemon.domain.intents import AmendOrder, MassQuote, PlaceOrder, QuoteEntry, RiskIntent
@@ -48,72 +49,13 @@ _Side = tuple[int, int, int, int, int]
 """(id, sign, ticks, lots, ticks of the other side of its entry)."""
 
 
-class Refused(msgspec.Struct, frozen=True):
-    """Why one side may not leave: what was found against what is allowed, in the limit's unit."""
-
-    control: str
-    reason: Reason
-    instrument_id: int
-    side: Side
-    found: float
-    allowed: float
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """What may leave of an intent (None: nothing), and what was refused of it."""
-
-    allowed: RiskIntent | None
-    refused: tuple[Refused, ...]
-
-
-class AccountState(msgspec.Struct, frozen=True):
-    """What the gate needs to know of the account behind one underlying."""
-
-    base_delta_coin: float
-    """Coin equity where the collateral is hedged, else 0."""
-    index_usd: float
-    margin_use: float
-    """Initial margin over margin balance; NaN where unknown."""
-
-
-CONTROL_OF = {
-    Reason.SIZE_LOTS: "C1",
-    Reason.SIZE_NOTIONAL: "C1",
-    Reason.SIZE_VEGA: "C1",
-    Reason.HEDGE_SIZE: "C1",
-    Reason.NO_THEO: "C2",
-    Reason.COLLAR: "C2",
-    Reason.OFF_GRID: "C2",
-    Reason.MARKET_ORDER: "C2",
-    Reason.NOT_READY: "C4",
-    Reason.UNKNOWN_INSTRUMENT: "C4",
-    Reason.POSITION: "C4",
-    Reason.DELTA: "C4",
-    Reason.GAMMA: "C4",
-    Reason.VEGA: "C4",
-    Reason.THETA: "C4",
-    Reason.VEGA_EXPIRY: "C4",
-    Reason.NOT_REDUCING: "C4",
-    Reason.OPEN_ORDERS: "C5",
-    Reason.MARGIN: "C5",
-    Reason.DUPLICATE: "C8",
-    Reason.SELF_CROSS: "C9",
-    Reason.STRESS: "C31",
-    Reason.WING_SHORT: "C32",
-    Reason.SHORT_DATED_GAMMA: "C33",
-}
-"""The control that each refusal belongs to."""
-
-
 class _Book:
-    """Limits and sums of one underlying."""
+    """One underlying: its row in the gate's matrices, its parameters, its account."""
 
-    def __init__(self, params: UnderlyingParams, buckets: Buckets) -> None:
+    def __init__(self, row: int, params: UnderlyingParams, buckets: Buckets) -> None:
+        self.row = row
         self.params = params
-        self.limits = _limit_vector(params.limits)
         self.buckets = buckets
-        self.sums: Floats = np.full((rk.MEASURES, 2), np.nan)
-        self.vega_sums: Floats = np.full((max(1, len(buckets.expiries_ns)), 2), np.nan)
         self.account = AccountState(math.nan, math.nan, math.nan)
         self.is_fresh = False
 
@@ -126,6 +68,8 @@ class RiskGate:
         self.refusals = [0] * len(Reason)
         """Sides refused, by reason."""
         self._recent: dict[tuple[int, int, int, int], int] = {}
+        self._counted: list[int] = []
+        """Instruments of what was accepted since the last refresh: read anew, sent or not."""
         self.resize(catalog)
 
     def resize(self, catalog: Catalog) -> None:
@@ -137,42 +81,44 @@ class RiskGate:
         self._ints[rk.I_STEP] = catalog.tick_step
         self._floats[rk.F_TICK] = catalog.tick
         self._floats[rk.F_WING] = 0.0
-        self._floats[rk.F_COLLAR_TICKS] = -1.0
+        self._floats[rk.F_COLLAR_RATIO] = -1.0
         self._lot_greeks: Floats = np.full((LOT_ROWS, size), np.nan)
-        self.stress = StressUnits(catalog)
         self._books: dict[str, _Book] = {}
         self._book_of: list[_Book | None] = [None] * size
-        for underlying in self._params.underlyings:
-            book = _Book(underlying, buckets_of(catalog, underlying.name))
+        first_expiry = 0
+        for row, underlying in enumerate(self._params.underlyings):
+            book = _Book(row, underlying, buckets_of(catalog, underlying.name))
             self._books[underlying.name] = book
-            self._ints[rk.I_EXPIRY][book.buckets.ids] = book.buckets.expiry_of
-            for id_ in book.buckets.ids.tolist():
+            ids, expiry_of = book.buckets.ids, book.buckets.expiry_of
+            self._ints[rk.I_UNDERLYING][ids] = row
+            self._ints[rk.I_EXPIRY][ids] = np.where(expiry_of < 0, -1, expiry_of + first_expiry)
+            first_expiry += len(book.buckets.expiries_ns)
+            for id_ in ids.tolist():
                 self._book_of[id_] = book
                 if not catalog.is_option[id_]:
                     # A hedge may not pay more than its slippage bound away from the reference.
                     ratio = underlying.hedge.slippage_bps_max * BPS
-                    self._floats[rk.F_COLLAR_TICKS, id_] = ratio
+                    self._floats[rk.F_COLLAR_RATIO, id_] = ratio
+        rows = len(self._books)
+        self._limits: Floats = np.array(
+            [_limit_vector(underlying.limits) for underlying in self._params.underlyings]
+        )
+        self._sums: Floats = np.full((rows, rk.MEASURES, 2), np.nan)
+        self._vega_sums: Floats = np.full((first_expiry, 2), np.nan)
+        self.stress = StressUnits(catalog, rows)
 
     def set_account(self, underlying: str, account: AccountState) -> None:
-        """Takes the newest margin use and collateral of one underlying."""
+        """Takes the newest margin use and collateral of one underlying; counts from the next
+        `refresh_greeks` on."""
         self._books[underlying].account = account
 
-    def refresh(
-        self,
-        underlying: str,
-        *,
-        position_lots: Ints,
-        working: WorkingOrders,
-        columns: Floats,
-        now_ns: Ns,
-    ) -> None:
-        """Brings one underlying up to date: before the first check of every flush.
+    def refresh_greeks(self, underlying: str, columns: Floats, now_ns: Ns) -> None:
+        """Takes the theo board of one underlying and sums it anew: after a theo refresh, at a pace.
 
         columns: the theo board's, by its own row names.
         """
         book = self._books[underlying]
-        ids, ints, floats = book.buckets.ids, self._ints, self._floats
-        catalog, account = self._catalog, book.account
+        ids, account, catalog = book.buckets.ids, book.account, self._catalog
         lot_greeks(catalog, columns[PRICE : FORWARD + 1], self._lot_greeks)
         expiries_ns = book.buckets.expiries_ns
         short_dated = np.zeros(len(expiries_ns) + 1)
@@ -188,35 +134,51 @@ class RiskGate:
             self._lot_greeks[LOT_NOTIONAL_USD],
             catalog.is_option,
             WING_DELTA,
-            floats,
+            self._floats,
         )
         self.stress.refresh_some(
-            underlying,
+            book.row,
             ids,
-            ints,
+            self._ints,
             columns,
             base_usd=account.base_delta_coin * account.index_usd,
             now_ns=now_ns,
         )
-        rk.sync_counts(
+        rk.sum_measures(
             ids,
-            ints,
-            position_lots,
-            working.worst_buy_lots,
-            working.worst_sell_lots,
-            self.stress.units,
-            self.stress.sums(underlying),
+            self._ints,
+            self._floats,
+            account.base_delta_coin,
+            self._sums[book.row],
+            self._vega_sums,
         )
-        ints[rk.I_REACH_BID] = working.reach_bid_ticks
-        ints[rk.I_REACH_ASK] = working.reach_ask_ticks
-        ints[rk.I_ORDER_REACH_BID] = working.order_reach_bid_ticks
-        ints[rk.I_ORDER_REACH_ASK] = working.order_reach_ask_ticks
-        ints[rk.I_ASKED_BID_TICKS] = working.asked_bid_ticks
-        ints[rk.I_ASKED_ASK_TICKS] = working.asked_ask_ticks
-        ints[rk.I_ASKED_BID_LOTS] = working.asked_bid_lots
-        ints[rk.I_ASKED_ASK_LOTS] = working.asked_ask_lots
-        rk.sum_measures(ids, ints, floats, account.base_delta_coin, book.sums, book.vega_sums)
         book.is_fresh = True
+
+    def refresh(self, position_lots: Ints, working: WorkingOrders) -> None:
+        """Takes what changed in positions and working orders: before the first check of a flush."""
+        changed = working.take_changed()
+        changed += self._counted
+        self._counted = []
+        self._sync(np.array(changed, dtype=np.int64), position_lots, working)
+
+    def refresh_all(self, position_lots: Ints, working: WorkingOrders) -> None:
+        """Takes every position anew: after a restore, a delivery, an adjustment."""
+        working.take_changed()
+        self._counted = []
+        self._sync(np.arange(len(self._catalog), dtype=np.int64), position_lots, working)
+
+    def _sync(self, changed: Ints, position_lots: Ints, working: WorkingOrders) -> None:
+        rk.sync_counts(
+            changed,
+            position_lots,
+            working.gate_rows,
+            self._ints,
+            self._floats,
+            self._sums,
+            self._vega_sums,
+            self.stress.units,
+            self.stress.sums,
+        )
 
     def check(self, intent: RiskIntent, working: WorkingOrders, now_ns: Ns) -> Verdict:
         """What of an intent may leave now. Counts what it accepts: register it, or refresh."""
@@ -241,20 +203,20 @@ class RiskGate:
 
     def worst_case(self, underlying: str) -> Floats:
         """(lowest, highest) by measure: delta, gamma, vega, theta, gamma under 24 h."""
-        return self._books[underlying].sums.copy()
+        worst: Floats = self._sums[self._books[underlying].row].copy()
+        return worst
 
     def worst_stress_usd(self, underlying: str) -> float:
         """The largest loss (as a negative P&L) over the scenarios; NaN where unknown."""
-        sums = self.stress.sums(underlying)
-        return float(np.min(sums)) if not np.isnan(sums).any() else math.nan
+        sums = self.stress.sums[self._books[underlying].row]
+        return math.nan if np.isnan(sums).any() else float(np.min(sums))
 
     def digest(self) -> bytes:
         state = hashlib.blake2b(self._ints.tobytes(), digest_size=16)
-        state.update(self._floats.tobytes())
-        for book in self._books.values():
-            state.update(book.sums.tobytes() + book.vega_sums.tobytes())
-            state.update(self.stress.sums(book.params.name).tobytes())
-        state.update(msgspec.msgpack.encode((self.refusals, list(self._recent.items()))))
+        for floats in (self._floats, self._sums, self._vega_sums, self.stress.sums):
+            state.update(floats.tobytes())
+        words = (self.refusals, list(self._recent.items()), self._counted)
+        state.update(msgspec.msgpack.encode(words))
         return state.digest()
 
     def _check_quotes(self, intent: MassQuote, working: WorkingOrders) -> Verdict:
@@ -273,7 +235,7 @@ class RiskGate:
             return self._refused_whole(first, Side.BUY, Reason.UNKNOWN_INSTRUMENT, 0.0, 0.0)
         closed = self._closed(book, working, len(sides))
         if closed is None:
-            reasons, numbers = self._run(book, sides, is_reducing=False)
+            reasons, numbers = self._run(sides, is_reducing=False)
             if not any(reasons):
                 return Verdict(intent, ())
         else:
@@ -374,7 +336,7 @@ class RiskGate:
             return Verdict(intent, ())
         is_reducing = purpose is not Purpose.QUOTE
         sides: list[_Side] = [(id_, int(side), int(price_ticks), int(lots), rk.ALONE)]
-        reasons, numbers = self._run(book, sides, is_reducing=is_reducing)
+        reasons, numbers = self._run(sides, is_reducing=is_reducing)
         if reasons[0]:
             return self._refused_whole(id_, side, Reason(reasons[0]), *numbers[0])
         return Verdict(intent, ())
@@ -427,7 +389,7 @@ class RiskGate:
         return None
 
     def _run(
-        self, book: _Book, sides: list[_Side], *, is_reducing: bool
+        self, sides: list[_Side], *, is_reducing: bool
     ) -> tuple[list[int], list[tuple[float, float]]]:
         columns = np.array(sides, dtype=np.int64).T
         reasons = np.zeros(len(sides), dtype=np.int64)
@@ -437,14 +399,15 @@ class RiskGate:
             is_reducing,
             self._ints,
             self._floats,
-            book.limits,
-            book.sums,
-            book.vega_sums,
+            self._limits,
+            self._sums,
+            self._vega_sums,
             self.stress.units,
-            self.stress.sums(book.params.name),
+            self.stress.sums,
             reasons,
             numbers,
         )
+        self._counted += [side[0] for side in sides]
         return reasons.tolist(), [(row[0], row[1]) for row in numbers.tolist()]
 
     def _refused(self, reason: Reason, id_: int, side: Side, found: tuple[float, float]) -> Refused:

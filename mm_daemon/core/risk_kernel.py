@@ -64,7 +64,7 @@ MEASURE_REASONS = (
 )
 
 # Float rows by instrument, per lot where it makes sense.
-F_NOTIONAL, F_THEO, F_TICK, F_WING, F_COLLAR_TICKS = range(MEASURES, MEASURES + 5)
+F_NOTIONAL, F_THEO, F_TICK, F_WING, F_COLLAR_RATIO = range(MEASURES, MEASURES + 5)
 F_ROWS = MEASURES + 5
 
 # Integer rows by instrument: positions, outstanding, reach, last asked terms, grid.
@@ -78,13 +78,16 @@ F_ROWS = MEASURES + 5
     I_ASKED_ASK_TICKS,
     I_ASKED_BID_LOTS,
     I_ASKED_ASK_LOTS,
+    I_ORDER_REACH_BID,
+    I_ORDER_REACH_ASK,
     I_ABOVE,
     I_STEP,
     I_EXPIRY,
-    I_ORDER_REACH_BID,
-    I_ORDER_REACH_ASK,
-) = range(14)
-I_ROWS = 14
+    I_UNDERLYING,
+) = range(15)
+I_ROWS = 15
+WORKING_ROWS = 10
+"""The rows from `I_BUY` on are those that working orders keep, in their order."""
 ALONE = -1
 """Partner of a side that its message does not quote on the other side."""
 
@@ -121,34 +124,57 @@ _R_STRESS = int(Reason.STRESS)
 _R_WING_SHORT = int(Reason.WING_SHORT)
 _R_SELF_CROSS = int(Reason.SELF_CROSS)
 _R_DUPLICATE = int(Reason.DUPLICATE)
+_R_UNKNOWN = int(Reason.UNKNOWN_INSTRUMENT)
 
 
 @kernel
 def sum_measures(
     ids: Ints, ints: Ints, floats: Floats, base_delta: float, sums: Floats, vega_sums: Floats
 ) -> None:
-    """Writes (lowest, highest) of each measure into sums (MEASURES, 2) and of vega by expiry into
-    vega_sums (expiries, 2)."""
+    """Writes (lowest, highest) of each measure of one underlying into sums (MEASURES, 2), and of
+    vega into the rows of vega_sums (expiries, 2) of its expiries."""
     sums[:, :] = 0.0
-    vega_sums[:, :] = 0.0
     sums[DELTA, 0] = base_delta
     sums[DELTA, 1] = base_delta
     for j in range(ids.size):
-        i = ids[j]
-        held, buy, sell = ints[I_POSITION, i], ints[I_BUY, i], ints[I_SELL, i]
-        if held == 0 and buy == 0 and sell == 0:
-            continue
-        for m in range(MEASURES):
-            unit = floats[m, i]
-            up = buy * unit if unit > 0.0 else -sell * unit
-            down = -sell * unit if unit > 0.0 else buy * unit
-            sums[m, 0] += held * unit + down
-            sums[m, 1] += held * unit + up
-        expiry = ints[I_EXPIRY, i]
+        expiry = ints[I_EXPIRY, ids[j]]
         if expiry >= 0:
-            unit = floats[VEGA, i]
-            vega_sums[expiry, 0] += (held - sell) * unit
-            vega_sums[expiry, 1] += (held + buy) * unit
+            vega_sums[expiry, :] = 0.0
+    for j in range(ids.size):
+        i = ids[j]
+        add_measures(
+            i, ints[I_POSITION, i], ints[I_BUY, i], ints[I_SELL, i], ints, floats, sums, vega_sums
+        )
+
+
+@kernel
+def add_measures(
+    i: int,
+    held: int,
+    buy: int,
+    sell: int,
+    ints: Ints,
+    floats: Floats,
+    sums: Floats,
+    vega_sums: Floats,
+) -> None:
+    """Adds one instrument's position and outstanding lots; all negated takes them off again."""
+    if held == 0 and buy == 0 and sell == 0:
+        return
+    for m in range(MEASURES):
+        unit = floats[m, i]
+        base = held * unit
+        if unit > 0.0:
+            sums[m, 0] += base - sell * unit
+            sums[m, 1] += base + buy * unit
+        else:
+            sums[m, 0] += base + buy * unit
+            sums[m, 1] += base - sell * unit
+    expiry = ints[I_EXPIRY, i]
+    if expiry >= 0:
+        unit = floats[VEGA, i]
+        vega_sums[expiry, 0] += (held - sell) * unit
+        vega_sums[expiry, 1] += (held + buy) * unit
 
 
 @kernel
@@ -194,29 +220,34 @@ def take_greeks(
 
 @kernel
 def sync_counts(
-    ids: Ints,
-    ints: Ints,
+    changed: Ints,
     position: Ints,
-    buy: Ints,
-    sell: Ints,
+    working: Ints,
+    ints: Ints,
+    floats: Floats,
+    sums: Floats,
+    vega_sums: Floats,
     units: Floats,
     stress: Floats,
 ) -> None:
-    """Brings positions and outstanding lots to their present values, and the worst P&L by scenario
-    with them, touching only the instruments that changed."""
-    for j in range(ids.size):
-        i = ids[j]
-        if (
-            ints[I_POSITION, i] == position[i]
-            and ints[I_BUY, i] == buy[i]
-            and ints[I_SELL, i] == sell[i]
-        ):
+    """Brings the changed instruments' counts to their present values, and every sum with them.
+
+    working (WORKING_ROWS, n): outstanding buys and sells, reaches, asked terms, order reaches.
+    """
+    for j in range(changed.size):
+        i = changed[j]
+        u = ints[I_UNDERLYING, i]
+        if u < 0:
             continue
-        add_stress(units, stress, i, -ints[I_POSITION, i], -ints[I_BUY, i], -ints[I_SELL, i])
+        held, buy, sell = ints[I_POSITION, i], ints[I_BUY, i], ints[I_SELL, i]
+        add_measures(i, -held, -buy, -sell, ints, floats, sums[u], vega_sums)
+        add_stress(units, stress[u], i, -held, -buy, -sell)
         ints[I_POSITION, i] = position[i]
-        ints[I_BUY, i] = buy[i]
-        ints[I_SELL, i] = sell[i]
-        add_stress(units, stress, i, position[i], buy[i], sell[i])
+        for row in range(WORKING_ROWS):
+            ints[I_BUY + row, i] = working[row, i]
+        held, buy, sell = ints[I_POSITION, i], ints[I_BUY, i], ints[I_SELL, i]
+        add_measures(i, held, buy, sell, ints, floats, sums[u], vega_sums)
+        add_stress(units, stress[u], i, held, buy, sell)
 
 
 @kernel
@@ -268,16 +299,21 @@ def check_sides(
         if lots[k] == 0:
             continue
         i, sign = ids[k], signs[k]
+        u = ints[I_UNDERLYING, i]
+        if u < 0:
+            reasons[k] = _R_UNKNOWN
+            continue
         reason = _check_order(
-            i, sign, ticks[k], lots[k], sides[4, k], ints, floats, limits, numbers[k]
+            i, sign, ticks[k], lots[k], sides[4, k], ints, floats, limits[u], numbers[k]
         )
         if reason == 0 and not is_reducing:
             reason = _check_state(
-                i, sign, lots[k], ints, floats, limits, sums, vega_sums, units, stress, numbers[k]
-            )
+                i, sign, lots[k], ints, floats, limits[u], sums[u], vega_sums, units, stress[u],
+                numbers[k],
+            )  # fmt: skip
         reasons[k] = reason
         if reason == 0:
-            _count(i, sign, ticks[k], lots[k], ints, floats, sums, vega_sums, units, stress)
+            _count(i, sign, ticks[k], lots[k], ints, floats, sums[u], vega_sums, units, stress[u])
 
 
 @kernel
@@ -317,8 +353,8 @@ def _check_order(
     tick = floats[F_TICK, i]
     fine = step if ticks > above else 1
     band = limits[L_COLLAR_RATIO] * theo + limits[L_COLLAR_TICKS] * tick * fine
-    if floats[F_COLLAR_TICKS, i] >= 0.0:
-        band = floats[F_COLLAR_TICKS, i] * theo
+    if floats[F_COLLAR_RATIO, i] >= 0.0:
+        band = floats[F_COLLAR_RATIO, i] * theo
     # Only the side that costs money: a bid above the band, an ask below it.
     numbers[0], numbers[1] = ticks * tick, theo + sign * band
     if not sign * (numbers[0] - theo) <= band:
@@ -449,5 +485,5 @@ def hedged_delta(
 def empty_columns(size: int) -> tuple[Ints, Floats]:
     """Columns of `size` instruments that nothing is known of: NaN refuses."""
     ints = np.zeros((I_ROWS, size), dtype=np.int64)
-    ints[I_EXPIRY] = -1
+    ints[I_EXPIRY] = ints[I_UNDERLYING] = -1
     return ints, np.full((F_ROWS, size), np.nan)

@@ -27,24 +27,21 @@ ROWS_WITHOUT_VALUE_PER_REFRESH = 64
 class StressUnits:
     """P&L in USD of one lot by scenario, and the worst-case sums by underlying."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, underlyings: int) -> None:
         self._catalog = catalog
         self._spot: Floats = np.array(SPOT_SHOCKS)
         self._vol: Floats = np.array(VOL_SHOCKS)
         self._by_column = shocks_by_column(SPOT_SHOCKS, VOL_SHOCKS)
         scenarios = self._by_column.size
         self.units: Floats = np.full((len(catalog), scenarios), np.nan)
-        self._sums = {name: np.full(scenarios, np.nan) for name in catalog.underlyings}
-        self._bases = {name: np.full(scenarios, np.nan) for name in catalog.underlyings}
-        self._cursors = {name: np.zeros(1, dtype=np.int64) for name in catalog.underlyings}
-
-    def sums(self, underlying: str) -> Floats:
-        """Worst P&L by scenario over all subsets of fills, changed in place by the gate."""
-        return self._sums[underlying]
+        self.sums: Floats = np.full((underlyings, scenarios), np.nan)
+        """Worst P&L by underlying and scenario over all subsets of fills; the gate changes it."""
+        self._bases: Floats = np.full((underlyings, scenarios), np.nan)
+        self._cursors: Ints = np.zeros((underlyings, 1), dtype=np.int64)
 
     def refresh_some(
         self,
-        underlying: str,
+        underlying: int,
         ids: Ints,
         ints: Ints,
         columns: Floats,
@@ -53,7 +50,7 @@ class StressUnits:
         now_ns: Ns,
     ) -> None:
         """Revalues some rows and follows the base exposure (collateral in USD)."""
-        sums, base = self._sums[underlying], self._bases[underlying]
+        sums, base = self.sums[underlying], self._bases[underlying]
         _refresh_rows(
             ids,
             ints,

@@ -127,8 +127,8 @@ class WorkingOrders(OrderStore):
                 request = QuoteRequest(
                     request_id,
                     group,
-                    int(self._asked_ticks[index][id_]) if ticks is None else ticks,
-                    int(self._asked_lots[index][id_]) if lots is None else lots,
+                    self._asked_ticks[index][id_] if ticks is None else ticks,
+                    self._asked_lots[index][id_] if lots is None else lots,
                     valid_until_ns,
                     now_ns,
                 )

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mm_daemon.core.catalog import Floats, Ints
-from mm_daemon.core.risk import AccountState, Reason, RiskGate, Verdict
+from mm_daemon.core.risk import RiskGate
+from mm_daemon.core.risk_kernel import Reason
+from mm_daemon.core.risk_verdict import CONTROL_OF, AccountState, Verdict
 from mm_daemon.core.theo import (
     DELTA,
     DELTA_ADJUSTED,
@@ -82,13 +84,8 @@ class Desk:
 
     def refresh(self) -> None:
         self.gate.set_account("BTC", self.account)
-        self.gate.refresh(
-            "BTC",
-            position_lots=self.positions,
-            working=self.working,
-            columns=self.columns,
-            now_ns=T0,
-        )
+        self.gate.refresh_all(self.positions, self.working)
+        self.gate.refresh_greeks("BTC", self.columns, T0)
 
     def quote(self, *entries: tuple[int, int, int, int, int]) -> Verdict:
         """Checks (id, bid ticks, lots, ask ticks, lots) and registers what is allowed."""
@@ -217,7 +214,7 @@ def test_a_check_that_was_not_sent_is_forgotten_at_the_next_refresh() -> None:
         9, GROUP, "", (QuoteEntry(CALL, Ticks(480), Lots(5), None, None),), Ns(T0 + NS_PER_S)
     )
     assert desk.gate.check(intent, desk.working, T0).allowed is not None
-    desk.refresh()
+    desk.gate.refresh(desk.positions, desk.working)
     assert desk.gate.check(intent, desk.working, T0).allowed is not None
 
 
@@ -266,7 +263,7 @@ def test_c31_agrees_with_full_revaluation_of_the_worst_subset() -> None:
     for call, put in product((0, 5, -6, -1), (0, 2, -9, -7)):
         pnl = (7 + call) * units[CALL] + (put - 4) * units[PUT] - 300 * units[PERPETUAL]
         worst = np.minimum(worst, pnl + 1.5 * SPOT * shocks)
-    np.testing.assert_allclose(desk.gate.stress.sums("BTC"), worst, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(desk.gate.stress.sums[0], worst, rtol=1e-12, atol=1e-9)
 
 
 def test_c32_limits_short_wings_per_strike() -> None:
@@ -456,7 +453,7 @@ def test_no_subset_of_fills_passes_a_limit(
         if entries:
             desk.quote(*entries)
         if is_flushed:
-            desk.refresh()
+            desk.gate.refresh(desk.positions, desk.working)
     buys, sells = desk.working.worst_buy_lots, desk.working.worst_sell_lots
     corners: list[Ints] = []
     for choice in product((0, 1), repeat=3):
@@ -482,6 +479,8 @@ def test_worst_case_sums_equal_the_corners_of_the_box() -> None:
     desk.refresh()
     desk.quote((CALL, 480, 5, 520, 4), (PUT, 480, 6, 520, 7))
     in_flush = desk.gate.worst_case("BTC")
+    desk.gate.refresh(desk.positions, desk.working)
+    np.testing.assert_allclose(in_flush, desk.gate.worst_case("BTC"), rtol=1e-12)
     desk.refresh()
     np.testing.assert_allclose(in_flush, desk.gate.worst_case("BTC"), rtol=1e-12)
     call, put = 0.045, -0.055
@@ -500,7 +499,5 @@ def test_equal_histories_have_equal_digests() -> None:
 
 
 def test_every_refusal_belongs_to_a_control() -> None:
-    from mm_daemon.core.risk import CONTROL_OF
-
     assert [reason for reason in Reason if reason not in CONTROL_OF] == [Reason.ACCEPTED]
     assert msgspec.json.encode(fresh().quote((CALL, 0, 1, 520, 1)).refused)
