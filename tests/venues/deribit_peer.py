@@ -49,7 +49,7 @@ SETTINGS = DeribitSettings(
 SCOPE = "session:mm account:read_write trade:read_write block_rfq:read_write"
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """Answer with this error object instead of a result."""
 
     def __init__(self, code: int, message: str, reason: str = "") -> None:
@@ -57,7 +57,7 @@ class Refusal(Exception):
         self.code, self.message, self.reason = code, message, reason
 
 
-class Silence(Exception):
+class SilenceError(Exception):
     """Do not answer at all."""
 
 
@@ -203,6 +203,7 @@ class Peer:
         """Moves the clock, obeying every deadline on the way."""
         end_ns = Ns(self.now_ns + round(seconds * NS_PER_S))
         first = len(self.events)
+        self.run()
         for _ in range(1_000):
             deadline_ns = self.protocol.next_deadline_ns()
             if deadline_ns is None or deadline_ns > end_ns:
@@ -240,11 +241,11 @@ class Peer:
         self.now_ns = Ns(self.now_ns + RTT_NS)
         try:
             reply["result"] = self.replies[method](params)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             data = {"reason": refusal.reason} if refusal.reason else None
             error = {"code": refusal.code, "message": refusal.message}
             reply["error"] = error if data is None else {**error, "data": data}
-        except Silence:
+        except SilenceError:
             return []
         reply |= {"usIn": stamp_us + 500, "usOut": stamp_us + 500, "usDiff": 0, "testnet": True}
         return self.say(conn, reply)

@@ -24,6 +24,7 @@ from mm_daemon.domain.events import (
     InstrumentStateChanged,
     PlatformChanged,
     PublicTrade,
+    SessionPhase,
     TickerSeen,
     VolIndexSeen,
 )
@@ -35,12 +36,13 @@ from tests.venues.deribit_peer import (
     CALL_70,
     CALL_80,
     ETH_CALL,
+    ETH_PERPETUAL,
     LISTING,
     SETTINGS,
     T0_MS,
     Answer,
     Peer,
-    Refusal,
+    RefusalError,
     option,
     ready_peer,
 )
@@ -372,10 +374,13 @@ def test_a_delivered_instrument_is_unsubscribed_and_its_book_lost() -> None:
 
 def test_an_instrument_that_reopens_is_subscribed_again() -> None:
     peer = live_peer()
+    peer.holds = ("public/unsubscribe",)
     state_of(peer, NAME, "inactive")
     peer.tick(1)
     state_of(peer, NAME, "open")
-    peer.tick(2)
+    peer.tick(1)
+    assert peer.methods(Conn.MARKET) == ["public/unsubscribe"]
+    peer.release([0])
     asked = [
         name
         for _, request in peer.sent
@@ -383,6 +388,40 @@ def test_an_instrument_that_reopens_is_subscribed_again() -> None:
         for name in request["params"]["channels"]  # type: ignore[index]
     ]
     assert sorted(asked) == [CHANNEL, f"ticker.{NAME}.100ms"]
+
+
+def test_instruments_that_ended_while_we_were_away_are_told_and_not_subscribed() -> None:
+    peer = live_peer()
+    peer.disconnect(Conn.MARKET)
+    rows = LISTING["BTC"][:3]
+    peer.replies["public/get_instruments"] = lambda p: rows if p["currency"] == "BTC" else []
+    peer.connect(Conn.MARKET)
+    assert peer.phase(Conn.MARKET) is SessionPhase.READY
+    told = [event for event in peer.events if isinstance(event, InstrumentStateChanged)]
+    assert [(event.instrument_id, event.lifecycle) for event in told] == [
+        (CALL_70, Lifecycle.INACTIVE),
+        (ETH_PERPETUAL, Lifecycle.INACTIVE),
+        (ETH_CALL, Lifecycle.INACTIVE),
+    ]
+    assert CHANNEL not in peer.last("public/subscribe")["channels"]  # type: ignore[operator]
+    peer.events.clear()
+    peer.sent.clear()
+    peer.replies["public/get_instruments"] = lambda p: LISTING[str(p["currency"])]
+    peer.protocol.send(ReadInstruments(9), peer.now_ns, 0)
+    peer.tick(12)
+    batches = [r["params"]["channels"] for _, r in peer.sent if r["method"] == "public/subscribe"]  # type: ignore[index]
+    assert [batch for batch in batches if CHANNEL in batch] == [
+        [
+            CHANNEL,
+            f"ticker.{NAME}.100ms",
+            "book.ETH-PERPETUAL.raw",
+            "ticker.ETH-PERPETUAL.100ms",
+            "book.ETH-13FEB26-3000-C.100ms",
+            "ticker.ETH-13FEB26-3000-C.100ms",
+        ]
+    ]
+    (read,) = [event for event in peer.events if isinstance(event, InstrumentsRead)]
+    assert read.instruments[CALL_70].name == NAME
 
 
 def test_an_unknown_state_counts_as_halted() -> None:
@@ -446,7 +485,7 @@ def test_a_failed_reading_leaves_the_catalogue_as_it_was() -> None:
     peer = live_peer()
 
     def refuse(_: dict[str, object]) -> object:
-        raise Refusal(11094, "internal_server_error")
+        raise RefusalError(11094, "internal_server_error")
 
     peer.replies["public/get_instruments"] = refuse
     peer.protocol.send(ReadInstruments(9), peer.now_ns, 0)

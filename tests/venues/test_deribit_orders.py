@@ -66,8 +66,8 @@ from tests.venues.deribit_peer import (
     VENUE_AHEAD_NS,
     Answer,
     Peer,
-    Refusal,
-    Silence,
+    RefusalError,
+    SilenceError,
     ready_peer,
     summary,
 )
@@ -925,7 +925,7 @@ def test_risk_waits_for_a_ready_session_and_cancels_do_not() -> None:
     peer = Peer()
 
     def silent(_: dict[str, object]) -> object:
-        raise Silence
+        raise SilenceError
 
     peer.replies["private/get_account_summaries"] = silent
     peer.replies["private/set_mmp_config"] = lambda params: peer.mmp.update(params) or []
@@ -1009,7 +1009,7 @@ def test_refused_account_questions_are_failures() -> None:
     peer = ready_peer()
 
     def refuse(_: dict[str, object]) -> object:
-        raise Refusal(13021, "forbidden")
+        raise RefusalError(13021, "forbidden")
 
     peer.replies["private/get_open_orders"] = refuse
     peer.protocol.send(ReadOpenOrders(1), peer.now_ns, 0)

@@ -32,8 +32,8 @@ from tests.venues.deribit_peer import (
     T0_MS,
     VENUE_AHEAD_NS,
     Peer,
-    Refusal,
-    Silence,
+    RefusalError,
+    SilenceError,
     ready_peer,
     summary,
 )
@@ -107,6 +107,24 @@ def test_per_currency_limits_take_the_smallest_of_ours() -> None:
     opened(peer)
     limits = next(event for event in peer.events if isinstance(event, CreditLimits))
     assert limits == CreditLimits(7, 30, 0, 0, 0, 0, 5, 20, 20, 100)
+
+
+def test_the_accounts_own_fixed_fees_replace_the_instruments() -> None:
+    peer = Peer()
+    value = {"default": {"type": "fixed", "maker": -0.0001, "taker": 0.0002}}
+    relative = {"default": {"type": "relative", "maker": 0.5, "taker": 0.5}}
+    fees = [
+        {"index_name": "btc_usd", "kind": "option", "value": value},
+        {"index_name": "eth_usd", "kind": "future", "value": relative},
+        {"currency": "BTC", "fee_type": "relative", "maker_fee": 0.5},
+    ]
+    rows = [{**summary("BTC"), "fees": fees}, summary("ETH")]
+    peer.replies["private/get_account_summaries"] = lambda _: {"summaries": rows}
+    opened(peer)
+    read = [event for event in peer.events if isinstance(event, InstrumentsRead)][-1]
+    rates = [(terms.fees.maker, terms.fees.taker) for terms in read.instruments]
+    assert rates[1:4] == [(-0.0001, 0.0002)] * 3
+    assert rates[4:] == [(0.0, 0.0005), (0.0003, 0.0003)]
 
 
 def test_auth_is_signed_with_venue_time_and_fresh_nonces() -> None:
@@ -195,7 +213,7 @@ def test_a_refused_step_keeps_the_session_from_being_ready_and_is_retried(
         nonlocal refusals
         if refusals:
             refusals -= 1
-            raise Refusal(13021, "forbidden")
+            raise RefusalError(13021, "forbidden")
         return good(params)
 
     peer.replies[method] = flaky
@@ -304,7 +322,7 @@ def test_a_batch_refused_for_one_name_is_halved_until_it_stands_alone() -> None:
 
     def refuse(params: dict[str, object]) -> object:
         if bad in params["channels"]:  # type: ignore[operator]
-            raise Refusal(11052, "bad_channel")
+            raise RefusalError(11052, "bad_channel")
         return params["channels"]
 
     peer.replies["public/subscribe"] = refuse
@@ -343,7 +361,7 @@ def test_death_at_10028() -> None:
     peer = Peer()
 
     def refuse(_: dict[str, object]) -> object:
-        raise Refusal(10028, "too_many_requests")
+        raise RefusalError(10028, "too_many_requests")
 
     peer.replies["private/get_account_summaries"] = refuse
     opened(peer)
@@ -356,7 +374,7 @@ def test_a_step_without_answer_gives_the_connection_up() -> None:
     peer = Peer()
 
     def silent(_: dict[str, object]) -> object:
-        raise Silence
+        raise SilenceError
 
     peer.replies["private/get_account_summaries"] = silent
     opened(peer)
@@ -420,7 +438,7 @@ def test_a_refused_refresh_signs_in_again_and_a_refused_sign_in_ends_the_connect
     def picky(params: dict[str, object]) -> object:
         grants.append(str(params["grant_type"]))
         if params["grant_type"] == "refresh_token":
-            raise Refusal(13009, "unauthorized")
+            raise RefusalError(13009, "unauthorized")
         return good(params)
 
     peer.replies["public/auth"] = picky
@@ -429,7 +447,7 @@ def test_a_refused_refresh_signs_in_again_and_a_refused_sign_in_ends_the_connect
     assert not [event for event in peer.events if isinstance(event, SessionChanged)]
 
     def refuse(params: dict[str, object]) -> object:
-        raise Refusal(13004, "invalid_credentials")
+        raise RefusalError(13004, "invalid_credentials")
 
     peer.replies["public/auth"] = refuse
     keep_alive(peer, 740)

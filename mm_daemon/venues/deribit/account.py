@@ -177,7 +177,7 @@ class Account:
 
 
 def account_evidence(body: AccountBody, ts_venue_ns: Ns) -> AccountEvidence:
-    """One currency of the account summary."""
+    """One currency of the account summary; `ts_venue_ns` where the venue does not stamp it."""
     return AccountEvidence(
         currency=body.currency,
         equity_e8=to_coin_e8(body.equity),
@@ -191,7 +191,7 @@ def account_evidence(body: AccountBody, ts_venue_ns: Ns) -> AccountEvidence:
         options_value_e8=to_coin_e8(body.options_value),
         delta_total=body.delta_total,
         portfolio_margin=has_portfolio_margin(body),
-        ts_venue_ns=ts_venue_ns,
+        ts_venue_ns=Ns(body.timestamp * NS_PER_MS) if body.timestamp else ts_venue_ns,
     )
 
 

@@ -15,7 +15,7 @@ from mm_daemon.domain.errors import RemoteProtocolError
 from mm_daemon.domain.grid import E9, TickGrid
 from mm_daemon.domain.instruments import FeeSchedule, Instrument, Kind, Lifecycle
 from mm_daemon.domain.units import NS_PER_MS
-from mm_daemon.venues.deribit.messages import InstrumentBody
+from mm_daemon.venues.deribit.messages import AccountFee, FeeRates, InstrumentBody
 from mm_daemon.venues.deribit.settings import Underlying
 
 INSTRUMENTS_MAX = 20_000
@@ -61,6 +61,8 @@ class Catalogue:
         self.ids: dict[str, int] = {}
         self.version = 0
         """Rises when terms of a known instrument were corrected."""
+        self._fees: dict[tuple[str, bool], FeeRates] = {}
+        """The account's own rates by index and whether for options."""
 
     def __len__(self) -> int:
         return len(self.instruments)
@@ -84,7 +86,7 @@ class Catalogue:
                 continue
             names[body.instrument_name] = None
             try:
-                terms = terms_of(body, found[1].name)
+                terms = self._for_account(terms_of(body, found[1].name))
             except RemoteProtocolError as error:
                 refused.append(str(error))
                 continue
@@ -95,10 +97,36 @@ class Catalogue:
                 self._correct(known, terms)
         return self._append(fresh, refused), refused
 
+    def set_account_fees(self, fees: Sequence[AccountFee]) -> bool:
+        """The account's fixed rates from now on; True where a known instrument's fees changed.
+
+        Relative discounts are left out: the instrument's own commission is then the safe side.
+        """
+        for fee in fees:
+            rates = None if fee.value is None else fee.value.default
+            if rates is not None and rates.type == "fixed" and fee.kind in ("option", "future"):
+                self._fees[fee.index_name, fee.kind == "option"] = rates
+        before = self.version
+        for terms in tuple(self.instruments):
+            self._correct(terms.id, self._for_account(terms))
+        return self.version != before
+
+    def _for_account(self, terms: Instrument) -> Instrument:
+        rates = self._fees.get((terms.price_index, terms.is_option))
+        if rates is None:
+            return terms
+        fees = msgspec.structs.replace(terms.fees, maker=rates.maker, taker=rates.taker)
+        return msgspec.structs.replace(terms, fees=fees)
+
     def state(self) -> tuple[object, ...]:
         """Everything remembered, for the digest."""
         return tuple(
-            (terms.name, terms.grid.tick_e9, terms.grid.above, terms.grid.step, terms.lot_e9)
+            (
+                terms.name,
+                terms.lot_e9,
+                msgspec.structs.astuple(terms.grid),
+                msgspec.structs.astuple(terms.fees),
+            )
             for terms in self.instruments
         )
 

@@ -38,6 +38,7 @@ from mm_daemon.venues.deribit.routes import (
 from mm_daemon.venues.deribit.session import Ask, Session
 from mm_daemon.venues.deribit.settings import DeribitSettings
 from mm_daemon.venues.deribit.subscriptions import Subscriptions
+from mm_daemon.venues.deribit.venue_clock import VenueClock
 from mm_daemon.venues.pacing import Pacer
 
 RESYNC_BATCH_MAX = 100
@@ -61,9 +62,12 @@ class CatalogueRead(msgspec.Struct):
 class MarketFeed:
     """What flows on the MARKET connection."""
 
-    def __init__(self, settings: DeribitSettings, session: Session, pacer: Pacer) -> None:
+    def __init__(
+        self, settings: DeribitSettings, session: Session, pacer: Pacer, clock: VenueClock
+    ) -> None:
         self._settings = settings
         self._session = session
+        self._clock = clock
         self.catalogue = Catalogue(settings.underlyings)
         self.subscriptions = Subscriptions(session, pacer, "public")
         self.routes: dict[bytes, Route] = {}
@@ -71,6 +75,10 @@ class MarketFeed:
         """Books with chains by channel, for the protocol's shortest path; empty while down."""
         self._books: dict[int, BookRoute | GroupedBookRoute] = {}
         self._tickers: dict[int, str] = {}
+        self._gone: dict[int, Lifecycle] = {}
+        """Instruments that need no channels any more, and why."""
+        self._returning: list[int] = []
+        """Instruments that came back and want their channels again."""
         self._resyncs = ResyncPlan()
         # The changelog's stricter figure: the rate page allows one call a second.
         self._catalogue_pacer = Pacer(interval_ns=10 * NS_PER_S, burst=5)
@@ -92,7 +100,8 @@ class MarketFeed:
 
     def _lose(self, instrument_id: int, reason: str, now_ns: Ns) -> list[Event]:
         self.has_changed = True
-        self._resyncs.want(instrument_id, now_ns)
+        if instrument_id not in self._gone:
+            self._resyncs.want(instrument_id, now_ns)
         if not self._books[instrument_id].lose():
             return []
         return [BookLost(instrument_id, reason)]
@@ -108,6 +117,7 @@ class MarketFeed:
         self._resyncs.clear()
         self.subscriptions.clear()
         self.linked_books.clear()
+        self._returning = []
         wanted = [*(self._reading.request_ids if self._reading else ()), *(self._read_wanted or ())]
         self._reading = self._read_wanted = None
         self.is_current = False
@@ -131,6 +141,9 @@ class MarketFeed:
         if not self._session.is_authenticated:
             return
         self._pump_catalogue(now_ns)
+        if self._returning and self._session.is_ready:
+            self._subscribe_instruments(self._returning)
+            self._returning = []
         if self.subscriptions.is_idle:
             due = [self._books[book_id] for book_id in self._resyncs.due(now_ns, RESYNC_BATCH_MAX)]
             self.subscriptions.renew([book.channel for book in due if not book.is_live])
@@ -140,6 +153,8 @@ class MarketFeed:
         """When `on_timer` or `pump` next has something to do."""
         if not self._session.is_authenticated:
             return None
+        if self._returning and self._session.is_ready:
+            return 0
         deadlines = [
             self._resyncs.next_deadline_ns(may_ask=self.subscriptions.is_idle),
             self.subscriptions.next_deadline_ns(),
@@ -155,13 +170,16 @@ class MarketFeed:
     def begin(self) -> None:
         """Subscribes all of the catalogue and the venue-wide channels, hedges first."""
         self.subscriptions.want(self._general_channels())
-        self._subscribe_instruments(list(range(len(self.catalogue))))
+        listed = range(len(self.catalogue))
+        self._subscribe_instruments([each for each in listed if each not in self._gone])
 
     def on_subscribed(self, granted: list[str], missing: list[str], now_ns: Ns) -> list[Event]:
         """Books granted must bring a snapshot; books refused stay unknown."""
         for channel in granted:
             route = self.routes.get(channel.encode())
-            if isinstance(route, BookRoute | GroupedBookRoute) and not route.is_live:
+            if not isinstance(route, BookRoute | GroupedBookRoute) or route.is_live:
+                continue
+            if route.instrument_id not in self._gone:
                 self._resyncs.expect(route.instrument_id, now_ns)
         events: list[Event] = []
         for channel in missing:
@@ -261,19 +279,35 @@ class MarketFeed:
         instruments = tuple(self.catalogue.instruments)
         for request_id in reading.request_ids:
             events.append(InstrumentsRead(request_id, instruments))
-        for body in reading.bodies:
-            lifecycle = lifecycle_of(body.state)
-            instrument_id = self.catalogue.ids.get(body.instrument_name)
-            if instrument_id is not None and lifecycle not in (None, Lifecycle.OPEN):
-                assert lifecycle is not None
-                events.append(
-                    InstrumentStateChanged(
-                        instrument_id, body.instrument_name, lifecycle, int(now_ns)
-                    )
-                )
+        events += self._lifecycles(reading.bodies, now_ns)
         if not is_first:
             self._subscribe_instruments(fresh)
         return events
+
+    def _lifecycles(self, bodies: list[InstrumentBody], now_ns: Ns) -> list[Event]:
+        """What a whole reading says of each known instrument; one that is absent has ended."""
+        seen: dict[int, Lifecycle] = {}
+        for body in bodies:
+            instrument_id = self.catalogue.ids.get(body.instrument_name)
+            if instrument_id is not None:
+                stated = lifecycle_of(body.state) or Lifecycle.OPEN
+                seen[instrument_id] = stated if body.is_active else Lifecycle.INACTIVE
+        ts_venue_ns = self._clock.venue_ns(now_ns)
+        events: list[Event] = []
+        for terms in self.catalogue.instruments:
+            lifecycle = seen.get(terms.id, Lifecycle.INACTIVE)
+            if lifecycle is not Lifecycle.OPEN and terms.id not in self._gone:
+                events.append(InstrumentStateChanged(terms.id, terms.name, lifecycle, ts_venue_ns))
+            events += self._follow(terms.id, lifecycle)
+        return events
+
+    def _follow(self, instrument_id: int, lifecycle: Lifecycle) -> list[Event]:
+        """Channels end with an instrument, and begin again where it comes back."""
+        if lifecycle in _GONE:
+            return self._retire(instrument_id, lifecycle)
+        if self._gone.pop(instrument_id, None) is not None:
+            self._returning.append(instrument_id)
+        return []
 
     def _pump_catalogue(self, now_ns: Ns) -> None:
         if self._reading is None and self._read_wanted is not None:
@@ -307,13 +341,10 @@ class MarketFeed:
         events.append(
             InstrumentStateChanged(instrument_id, body.instrument_name, lifecycle, ts_venue_ns)
         )
-        if instrument_id < 0:
-            if lifecycle not in _GONE and self.has_catalogue:
-                self._want_listing()
-        elif lifecycle in _GONE:
-            events += self._retire(instrument_id, lifecycle)
-        elif self._books[instrument_id].channel not in self.subscriptions.granted:
-            self._revive(instrument_id, now_ns)
+        if instrument_id >= 0:
+            return [*events, *self._follow(instrument_id, lifecycle)]
+        if lifecycle not in _GONE and self.has_catalogue:
+            self._want_listing()
         return events
 
     def _want_listing(self) -> None:
@@ -321,19 +352,17 @@ class MarketFeed:
             self._read_wanted = [0]
 
     def _retire(self, instrument_id: int, lifecycle: Lifecycle) -> list[Event]:
-        book = self._books[instrument_id]
+        if instrument_id in self._gone:
+            return []
+        self._gone[instrument_id] = lifecycle
         self._resyncs.forget(instrument_id)
+        book = self._books.get(instrument_id)
+        if book is None:
+            return []  # never subscribed
         self.subscriptions.drop([book.channel, self._tickers[instrument_id]])
         if not book.lose():
             return []
         return [BookLost(instrument_id, f"instrument is {lifecycle.value}")]
-
-    def _revive(self, instrument_id: int, now_ns: Ns) -> None:
-        """Trading resumed in an instrument that was dropped, or never granted."""
-        self._resyncs.want(instrument_id, now_ns)
-        ticker = self._tickers[instrument_id]
-        if ticker not in self.subscriptions.granted:
-            self.subscriptions.want([ticker])
 
     def state(self) -> tuple[object, ...]:
         """Everything remembered, for the digest."""
@@ -346,4 +375,6 @@ class MarketFeed:
             self._catalogue_pacer.state(),
             None if reading is None else (reading.request_ids, reading.left, reading.open_count),
             self._read_wanted,
+            self._returning,
+            [(each, lifecycle.value) for each, lifecycle in self._gone.items()],
         )

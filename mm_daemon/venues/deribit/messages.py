@@ -159,13 +159,24 @@ class Rate(msgspec.Struct, gc=False):
     burst: float = 0.0
 
 
-class AccountFee(msgspec.Struct, gc=False):
-    """A discount of this account; absent where the instrument's own commission applies."""
+class FeeRates(msgspec.Struct, gc=False):
+    """`fixed` rates replace an instrument's own; `relative` ones scale them."""
 
-    instrument_type: str = ""
+    type: str = ""
+    maker: float = 0.0
+    taker: float = 0.0
+
+
+class FeeValue(msgspec.Struct, gc=False):
+    default: FeeRates | None = None
+
+
+class AccountFee(msgspec.Struct, gc=False):
+    """What this account pays on one index and kind, where it is not the instrument's commission."""
+
+    index_name: str = ""
     kind: str = ""
-    maker_fee: float | None = None
-    taker_fee: float | None = None
+    value: FeeValue | None = None
 
 
 class AccountBody(msgspec.Struct, gc=False):
@@ -180,9 +191,11 @@ class AccountBody(msgspec.Struct, gc=False):
     session_rpl: float = 0.0
     options_value: float = 0.0
     delta_total: float = 0.0
+    timestamp: int = 0
     portfolio_margining_enabled: bool | None = None
     margin_model: str = ""
     limits: msgspec.Raw = msgspec.Raw(b"null")
+    fees: list[AccountFee] | None = None
 
 
 class AccountsBody(msgspec.Struct, gc=False):

@@ -95,7 +95,7 @@ class DeribitProtocol:
         self._sessions = [Session(conn, self._outbox, settings.request_timeout_ns) for conn in Conn]
         market, trade = self._sessions[Conn.MARKET], self._sessions[Conn.TRADE]
         self._pacer = Pacer(interval_ns=SUBSCRIBE_INTERVAL_NS, burst=SUBSCRIBE_BURST)
-        self._market = MarketFeed(settings, market, self._pacer)
+        self._market = MarketFeed(settings, market, self._pacer, self.clock)
         self._linked_books = self._market.linked_books
         self.catalogue = self._market.catalogue
         self._account = Account(self._market.catalogue)

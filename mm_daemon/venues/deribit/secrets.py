@@ -19,6 +19,7 @@ from mm_daemon.domain.errors import LocalProtocolError
 
 SIGNATURE = "{signature}"
 REFRESH_TOKEN = "{refresh_token}"  # noqa: S105 - a placeholder
+_NOTIFICATION = b'{"jsonrpc":"2.0","method":"subscription",'
 _TOKEN_MARK = b"_token"
 _TOKEN = re.compile(rb'"(access_token|refresh_token)"(\s*:\s*)"((?:[^"\\]|\\.)*)("|\\?\Z)')
 _PLACEHOLDERS = (SIGNATURE.encode(), REFRESH_TOKEN.encode())
@@ -41,9 +42,9 @@ _decode_auth = msgspec.json.Decoder(_AuthFrame).decode
 def redact(payload: bytes) -> tuple[bytes, dict[str, str]]:
     """The frame with every access and refresh token replaced by its placeholder, and the tokens.
 
-    A token cut off by a truncated frame is removed as well.
+    A token cut off by a truncated frame is removed as well. Notifications never carry one.
     """
-    if _TOKEN_MARK not in payload:
+    if payload.startswith(_NOTIFICATION) or _TOKEN_MARK not in payload:
         return payload, {}
     found: dict[str, str] = {}
 

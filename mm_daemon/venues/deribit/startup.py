@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mm_daemon.domain.events import AccountConfirmed, Event, PlatformChanged
+from mm_daemon.domain.events import AccountConfirmed, Event, InstrumentsRead, PlatformChanged
 from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.units import NS_PER_S, Ns
 from mm_daemon.venues.deribit.account import (
@@ -243,8 +243,12 @@ class Startup:
         if limits is None:
             return "account summary states no rate limits", []
         self._accounts = [body for body in bodies if body.currency in currencies]
+        events: list[Event] = [limits]
+        fees = [fee for body in bodies for fee in body.fees or ()]
+        if self._catalogue.set_account_fees(fees):
+            events.append(InstrumentsRead(0, tuple(self._catalogue.instruments)))
         ts_venue_ns = self._clock.venue_ns(now_ns)
-        return None, [limits, *(account_evidence(body, ts_venue_ns) for body in bodies)]
+        return None, [*events, *(account_evidence(body, ts_venue_ns) for body in bodies)]
 
     def confirmed(self) -> AccountConfirmed:
         """What was read back, for the decision to judge. Fees are the highest of the catalogue."""

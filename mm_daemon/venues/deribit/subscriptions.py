@@ -38,8 +38,10 @@ class Subscriptions:
         self._unsubscribe = f"{scope}/unsubscribe"
         self._adds: list[Batch] = []
         self._drops: list[Batch] = []
+        self._leaving: dict[str, None] = {}
+        """Unsubscriptions not answered yet."""
         self._again: dict[str, None] = {}
-        """Dropped only to be subscribed anew: books that are resynced."""
+        """Of those, what is wanted anew: books that are resynced, instruments that came back."""
         self._in_flight = 0
         self.granted: dict[str, None] = {}
 
@@ -50,18 +52,33 @@ class Subscriptions:
 
     def want(self, channels: Iterable[str]) -> None:
         """Subscribe; what is granted or queued already must not be named again."""
-        self._adds += [Batch(part) for part in _batched(channels)]
+        fresh = []
+        for channel in channels:
+            if channel in self._leaving:
+                self._again[channel] = None
+            else:
+                fresh.append(channel)
+        self._adds += [Batch(part) for part in _batched(fresh)]
 
     def drop(self, channels: Iterable[str]) -> None:
         """Unsubscribe for good."""
-        known = [channel for channel in channels if channel in self.granted]
+        known = []
+        for channel in channels:
+            self._again.pop(channel, None)
+            if channel in self.granted and channel not in self._leaving:
+                self._leaving[channel] = None
+                known.append(channel)
         self._drops += [Batch(part) for part in _batched(known)]
 
-    def renew(self, channels: Sequence[str]) -> None:
+    def renew(self, channels: Iterable[str]) -> None:
         """Unsubscribe, and subscribe once that is answered."""
+        fresh = []
         for channel in channels:
             self._again[channel] = None
-        self._drops += [Batch(part) for part in _batched(channels)]
+            if channel not in self._leaving:
+                self._leaving[channel] = None
+                fresh.append(channel)
+        self._drops += [Batch(part) for part in _batched(fresh)]
 
     def pump(self, now_ns: Ns) -> None:
         """Sends what the pace allows, unsubscriptions first."""
@@ -102,6 +119,7 @@ class Subscriptions:
         renewed = []
         for channel in batch.channels:
             self.granted.pop(channel, None)
+            self._leaving.pop(channel, None)
             if channel in self._again:
                 del self._again[channel]
                 renewed.append(channel)
@@ -111,6 +129,7 @@ class Subscriptions:
         """The connection is gone."""
         self._adds.clear()
         self._drops.clear()
+        self._leaving.clear()
         self._again.clear()
         self.granted.clear()
         self._in_flight = 0
@@ -122,7 +141,7 @@ class Subscriptions:
     def state(self) -> tuple[object, ...]:
         """Everything remembered, for the digest."""
         queued = [batch.channels for batch in (*self._adds, *self._drops)]
-        return (queued, list(self._again), list(self.granted), self._in_flight)
+        return (queued, list(self._leaving), list(self._again), list(self.granted), self._in_flight)
 
     def _send(self, ask: Ask, method: str, batch: Batch, now_ns: Ns) -> None:
         self._in_flight += 1
