@@ -105,8 +105,9 @@ class Account:
         self.quotes_frozen_until_us = 0
         self.cod_account = config.cod_default is CodScope.ACCOUNT
         self.cod_connections: dict[int, bool] = {}
-        self.closed_filled: deque[Order] = deque(maxlen=limits.closed_orders_kept)
-        self.closed_unfilled: deque[Order] = deque(maxlen=limits.closed_orders_kept)
+        self.closed_filled: dict[int, Order] = {}
+        self.closed_unfilled: dict[int, Order] = {}
+        self._closed_max = limits.closed_orders_kept
         self.trades: deque[UserTrade] = deque(maxlen=limits.fills_kept)
         self.settlements: deque[Settlement] = deque(maxlen=limits.closed_orders_kept)
         self.dirty_currencies: dict[str, None] = {}
@@ -140,7 +141,15 @@ class Account:
         self.reduce_only.get(order.instrument, {}).pop(order.seq, None)
 
     def remember_closed(self, order: Order) -> None:
-        """Puts an order that ended into the bounded history."""
+        """Puts an order that ended into the bounded history; the oldest leaves."""
         assert order.state is not OrderState.OPEN, f"{order.order_id} is still open"
-        if not self.quiet:
-            (self.closed_filled if order.filled_e8 else self.closed_unfilled).append(order)
+        if self.quiet:
+            return
+        history = self.closed_filled if order.filled_e8 else self.closed_unfilled
+        history[order.seq] = order
+        if len(history) > self._closed_max:
+            del history[next(iter(history))]
+
+    def closed(self, seq: int) -> Order | None:
+        """An ended order that is still remembered."""
+        return self.closed_filled.get(seq) or self.closed_unfilled.get(seq)

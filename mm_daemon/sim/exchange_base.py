@@ -16,6 +16,7 @@ from mm_daemon.sim.exchange_records import PositionView
 from mm_daemon.sim.exchange_state import VENUE_ACCOUNT, ExchangeState, RequestBody
 from mm_daemon.sim.exchange_types import Caller, CreditClass
 from mm_daemon.sim.exchange_views import account_summary, position_view
+from mm_daemon.sim.option_math import implied_vol, price_coin
 from mm_daemon.sim.orders import check_platform
 from mm_daemon.sim.orders_execute import release
 from mm_daemon.sim.settlement import sample, settle_session
@@ -32,6 +33,9 @@ class ExchangeBase:
         self._session_us = next_settlement_us(now_us)
         self._portfolio_us = NEVER_US
         self._due_us = self._session_us
+        # The option kernels compile on first use: at birth, not in the middle of the first fill.
+        price = price_coin(60_000.0, 60_000.0, 0.1, 0.6, True)
+        implied_vol(price, 60_000.0, 60_000.0, 0.1, True)
         venue = AccountConfig(name=VENUE_ACCOUNT, user_id=0, quiet=True)
         self._state.accounts[VENUE_ACCOUNT] = Account(venue, config, now_us)
 

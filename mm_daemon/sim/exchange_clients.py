@@ -157,7 +157,11 @@ class ClientSide(ExchangeBase):
     def orders_by_label(self, caller: Caller, currency: str, label: str) -> list[Order]:
         """Open and remembered orders with that label, by order number."""
         account = self._state.account(caller)
-        every = [*account.open.values(), *account.closed_filled, *account.closed_unfilled]
+        every = [
+            *account.open.values(),
+            *account.closed_filled.values(),
+            *account.closed_unfilled.values(),
+        ]
         which = CancelFilter(currency=currency, label=label)
         return sorted(
             (

@@ -71,9 +71,9 @@ def order_history(
 ) -> list[Order]:
     """Closed orders newest first."""
     account = state.account(caller)
-    closed = list(account.closed_filled)
+    closed = list(account.closed_filled.values())
     if include_unfilled:
-        closed.extend(account.closed_unfilled)
+        closed.extend(account.closed_unfilled.values())
     closed.sort(key=lambda order: (order.updated_us, order.seq), reverse=True)
     found = [
         order for order in closed if filter_matches(which, order, state.find(order.instrument))

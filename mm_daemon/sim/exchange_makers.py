@@ -34,22 +34,16 @@ def quote_both(
     ask: tuple[int, int],
     now_us: int,
 ) -> int:
-    """Replaces both orders of one maker, each (price, amount); the amount that traded at once."""
+    """Replaces both orders of one maker, each (price, amount); the amount that traded at once.
+
+    A bid that meets the maker's own old ask removes it, as any own order in the way; the new ask
+    follows in the same call.
+    """
     assert account.quiet, f"{account.name} is a client: clients quote by mass_quote"
     assert not (bid[1] and ask[1]) or bid[0] < ask[0], f"{listed.spec.name} {bid} {ask}"
     pair = listed.house.get(account.name)
     if pair is None:
         pair = listed.house[account.name] = [None, None]
-    old_ask = pair[1]
-    ask_first = (
-        old_ask is not None
-        and old_ask.state is OrderState.OPEN
-        and old_ask.price_e8 is not None
-        and bid[0] >= old_ask.price_e8
-    )
-    if ask_first:
-        traded = _replace(state, account, listed, pair, SELL, ask, now_us)
-        return traded + _replace(state, account, listed, pair, BUY, bid, now_us)
     traded = _replace(state, account, listed, pair, BUY, bid, now_us)
     return traded + _replace(state, account, listed, pair, SELL, ask, now_us)
 

@@ -20,7 +20,7 @@ from mm_daemon.sim.exchange_types import (
     Order,
     OrderState,
 )
-from mm_daemon.sim.orders_edit import find_own
+from mm_daemon.sim.orders_edit import find_own, order_number
 from mm_daemon.sim.orders_resting import cancel_or_expire
 
 Matches = Callable[[Order, Listed], bool]
@@ -202,8 +202,6 @@ def order_state(state: ExchangeState, caller: Caller, order_id: str) -> Order:
     except VenueError as refusal:
         if refusal.code is not Code.NOT_OPEN_ORDER:
             raise
-    for closed in (account.closed_filled, account.closed_unfilled):
-        for order in reversed(closed):
-            if order.order_id == order_id:
-                return copy(order)
-    raise VenueError(Code.ORDER_NOT_FOUND)
+    closed = account.closed(order_number(order_id))
+    assert closed is not None, f"{order_id} ended and is not remembered"
+    return copy(closed)

@@ -38,17 +38,23 @@ from mm_daemon.sim.orders_resting import cancel, reduce_in_place
 def find_own(state: ExchangeState, caller: Caller, order_id: str) -> Order:
     """The account's open or waiting order of that id; 10004 unknown, 11044 already ended."""
     account = state.account(caller)
-    digits = order_id.rpartition("-")[2]
-    order = account.open.get(int(digits)) if digits.isdecimal() else None
+    seq = order_number(order_id)
+    order = account.open.get(seq)
     if order is not None and order.order_id == order_id:
         return order
     for waiting in state.pending.waiting():
         if waiting.order.account == account.name and waiting.order.order_id == order_id:
             return waiting.order
-    for closed in (account.closed_filled, account.closed_unfilled):
-        if any(order.order_id == order_id for order in reversed(closed)):
-            raise VenueError(Code.NOT_OPEN_ORDER)
+    closed = account.closed(seq)
+    if closed is not None and closed.order_id == order_id:
+        raise VenueError(Code.NOT_OPEN_ORDER)
     raise VenueError(Code.ORDER_NOT_FOUND)
+
+
+def order_number(order_id: str) -> int:
+    """The number behind an order id, 0 where it has none."""
+    digits = order_id.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _order_to_edit(state: ExchangeState, caller: Caller, request: EditRequest) -> Order:

@@ -37,6 +37,7 @@ from tests.sim.exchange_setup import (
     PUT,
     T0,
     TAKER,
+    account,
     e8,
     future,
     mark,
@@ -228,18 +229,33 @@ def test_a_session_pays_futures_and_restarts_their_basis() -> None:
     assert (view.settlement_price_e8, view.average_price_e8) == (75_000 * E8, 60_000 * E8)
 
 
+def test_what_rounding_leaves_goes_to_the_venue() -> None:
+    """One short of 30 USD against three longs of 10: thrice a rounded third is not the whole."""
+    exchange = venue(future())
+    exchange.open_account(account("third", 70, quiet=True), T0)
+    placed(exchange, TAKER, order(SELL, 30, 60_000, instrument=PERP), T0)
+    for name in ("house", "flow", "third"):
+        exchange.taker_trade(name, PERP, BUY, 10 * E8, 60_000 * E8, T0)
+    before = exchange.total_cash_e8("BTC")
+    exchange.set_marks(INDEX, [mark(PERP, 60_013)], T0)
+    exchange.advance(EIGHT)
+    unit = Fraction(10) * (Fraction(1, 60_000) - Fraction(1, 60_013)) * E8
+    assert 3 * round(unit) != round(3 * unit)
+    residue = sum(
+        move.amount_e8 for move in exchange.cash_ledger() if move.kind is CashKind.ROUNDING
+    )
+    assert residue == round(3 * unit) - 3 * round(unit)
+    assert exchange.total_cash_e8("BTC") == before
+
+
 def test_books_pause_after_the_session_and_resume() -> None:
     exchange = held()
     exchange.advance(EIGHT)
-    resumed = EIGHT + exchange_pause(exchange)
+    resumed = EIGHT + ExchangeConfig().settlement_pause_us
     assert exchange.maker_quote("house", CALL, e8(0.01), E8, e8(0.03), E8, resumed - 1) == 0
     assert exchange.best(CALL)[0] == 0
     exchange.maker_quote("house", CALL, e8(0.01), E8, e8(0.03), E8, resumed)
     assert exchange.best(CALL)[0] == e8(0.01)
-
-
-def exchange_pause(_: Exchange) -> int:
-    return ExchangeConfig().settlement_pause_us
 
 
 @pytest.mark.parametrize("option_type", list(OptionType))
