@@ -16,7 +16,7 @@ from mm_daemon.shell.venue_server import RisingClock, VenueServer, VenueStartErr
 from mm_daemon.sim.deribit_wire import WireVenue
 from mm_daemon.sim.deribit_wire_auth import AuthDesk
 from mm_daemon.sim.exchange import Exchange
-from mm_daemon.sim.scenario import Scenario, parse_scenario
+from mm_daemon.sim.scenario import Scenario, ScenarioError, parse_scenario
 from mm_daemon.sim.world import World, WorldConfig, exchange_config
 
 TIERS: Final = {"top": 1, "1": 1, "2": 2, "3": 3, "4": 4}
@@ -39,6 +39,8 @@ def load_scenario(name: str) -> Scenario:
             return parse_scenario(path.read_text("utf-8"), source=name)
         except OSError as error:
             raise VenueStartError(f"venue: cannot read scenario {name}: {error.strerror}") from None
+        except (ScenarioError, UnicodeDecodeError) as error:
+            raise VenueStartError(f"venue: {error}") from None
     shipped = resources.files("mm_daemon.sim").joinpath("scenarios")
     names = sorted(
         entry.name.removesuffix(".toml")

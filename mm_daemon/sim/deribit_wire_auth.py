@@ -268,6 +268,8 @@ class AuthDesk:
             access_token=self._token("access", expires_us),
             refresh_token=self._token("refresh", expires_us),
         )
+        if grant.connection is not None:
+            self.connection_closed(grant.connection)  # a socket has one identity at a time
         self._make_room(key, now_us)
         self._by_access[grant.access_token] = grant
         self._by_refresh[grant.refresh_token] = grant

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -358,15 +359,47 @@ def test_a_malformed_address_is_refused(listen: str) -> None:
         parse_listen(listen)
 
 
-def test_unknown_scenarios_and_tiers_name_the_choices() -> None:
+def test_unknown_scenarios_and_tiers_name_the_choices(tmp_path: Path) -> None:
     with pytest.raises(VenueStartError, match="calm"):
         load_scenario("nonsense")
     with pytest.raises(VenueStartError, match="cannot read"):
         load_scenario("/nonexistent/file.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = 3")
+    with pytest.raises(VenueStartError, match="broken.toml"):
+        load_scenario(str(broken))
     assert load_scenario("outage").events
     params: dict[str, Any] = {"seed": 1, "scenario": "calm", "speed": 1.0, "tier": "best"}
     with pytest.raises(VenueStartError, match="top"):
         build_server("127.0.0.1:0", **params)
+
+
+async def test_a_scenario_file_breaks_the_wire_when_it_says(tmp_path: Path) -> None:
+    script = tmp_path / "short.toml"
+    script.write_text(
+        'name = "short"\ndescription = "One outage soon after the start."\n'
+        '[[events]]\ntype = "outage"\nat_s = 5.0\nfor_s = 2.0\n'
+    )
+    clock = HandClock()
+    server = build_server(
+        "127.0.0.1:0",
+        seed=1,
+        scenario=str(script),
+        speed=1.0,
+        tier="1",
+        underlyings=("BTC",),
+        clock=clock,
+    )
+    await server.start()
+    async with aiohttp.ClientSession() as http:
+        wire = Wire(await http.ws_connect(server.ws_url))
+        assert (await wire.ask("public/test"))["result"]
+        clock.at_us += 5_000_000
+        assert await wire.closed() == 1012
+        clock.at_us += 2_000_000
+        wire = Wire(await http.ws_connect(server.ws_url))
+        assert (await wire.ask("public/test"))["result"]
+    await server.close()
 
 
 async def test_the_whole_venue_serves_a_moving_world_until_cancelled() -> None:

@@ -127,6 +127,13 @@ def test_a_connection_token_is_refused_on_another_socket_and_dies_with_its_own()
     assert code_of(desk.by_token, token, now_us=NOW_US, connection=1) == 13009
 
 
+def test_a_new_identity_of_a_socket_replaces_its_last_one() -> None:
+    desk = AuthDesk()
+    old, new = login(desk), login(desk, client_id="demo-taker")
+    assert code_of(desk.by_token, old.access_token, now_us=NOW_US, connection=1) == 13009
+    assert desk.by_token(new.access_token, now_us=NOW_US, connection=1).account == "demo-taker"
+
+
 def test_a_session_token_outlives_its_socket() -> None:
     desk = AuthDesk()
     token = login(desk, scope="session:desk").access_token

@@ -77,7 +77,7 @@ async def test_rest_reads_markets_books_tickers_and_balances(rest: Any) -> None:
     assert (await rest.fetch_balance({"code": "BTC"}))["BTC"]["free"] > 100.0
     tickers = await rest.fetch_tickers(None, {"code": "BTC"})
     assert len(tickers) == len(markets)
-    at_money = min(options, key=lambda m: (m["expiry"], abs(m["strike"] - ticker["last"] or 0)))
+    at_money = min(options, key=lambda m: (m["expiry"], abs(m["strike"] - ticker["markPrice"])))
     greeks = await rest.fetch_greeks(at_money["symbol"])
     assert -1.0 <= greeks["delta"] <= 1.0
     assert (await rest.fetch_status())["status"] == "ok"
