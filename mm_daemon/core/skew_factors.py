@@ -125,17 +125,6 @@ def inner_matrix(omega: Floats, weighted: Floats, risk_aversion: float) -> tuple
     return 0.5 * (inner + inner.T), int(keep.sum())
 
 
-def dense_gamma(covariance: Floats, weights: Floats, risk_aversion: float) -> Floats:
-    """Gamma (n, n) by the closed form itself: the reference the factor form is tested against.
-
-    weights: the diagonal of D, all positive.
-    """
-    scale = np.sqrt(weights)
-    middle = _root(0.5 * risk_aversion * covariance * np.outer(scale, scale))
-    gamma: Floats = middle / np.outer(scale, scale)
-    return gamma
-
-
 def _daily_variance(request: FactorsRequest) -> float:
     """Daily variance of the forward from the vol of the nearest expiry beyond a day."""
     for years, vol in zip(request.tte_years, request.atm_vol, strict=True):
