@@ -346,8 +346,8 @@ class RiskGate:
     ) -> tuple[Reason, float, float] | None:
         """Why a hedge or flatten is not one, None where it reduces.
 
-        A hedge turns the delta of positions and outstanding hedges towards zero without crossing
-        it by more than half of its last lot; a flatten does so with the position of its
+        A hedge takes the delta of positions and outstanding hedges, in total or of its own expiry,
+        nearer to zero; a flatten does so with the position of its
         instrument, in which it is the only order.
         """
         signed = int(side) * lots
@@ -362,17 +362,20 @@ class RiskGate:
         cap = book.params.limits.hedge_order_usd_max
         if not lots * notional <= cap:
             return Reason.HEDGE_SIZE, lots * notional, cap
-        delta = rk.hedged_delta(
-            book.buckets.ids,
-            self._ints,
-            self._floats,
-            self._catalog.is_option,
-            book.account.base_delta_coin,
-        )
-        after = delta + signed * per_lot
-        if not (delta * signed * per_lot < 0.0 and abs(after) <= abs(delta)):
-            return Reason.NOT_REDUCING, after, delta
-        return None
+        change = signed * per_lot
+        delta = self._hedged_delta(book, -1)
+        if _reduces(delta, change):
+            return None
+        # A dated future may also hedge its own expiry; the perpetual then takes back the total.
+        expiry = int(self._ints[rk.I_EXPIRY, id_])
+        if expiry >= 0 and _reduces(self._hedged_delta(book, expiry), change):
+            return None
+        return Reason.NOT_REDUCING, delta + change, delta
+
+    def _hedged_delta(self, book: _Book, expiry: int) -> float:
+        base = book.account.base_delta_coin if expiry < 0 else 0.0
+        ids, is_option = book.buckets.ids, self._catalog.is_option
+        return rk.hedged_delta(ids, self._ints, self._floats, is_option, base, expiry)
 
     def _closed(
         self, book: _Book, working: WorkingOrders, sides: int
@@ -418,6 +421,11 @@ class RiskGate:
         self, id_: int, side: Side, reason: Reason, found: float, allowed: float
     ) -> Verdict:
         return Verdict(None, (self._refused(reason, id_, side, (found, allowed)),))
+
+
+def _reduces(delta: float, change: float) -> bool:
+    """Whether a change takes a delta nearer to zero; never where either is NaN."""
+    return delta * change < 0.0 and abs(delta + change) <= abs(delta)
 
 
 def _partner(terms: tuple[int, int] | None) -> int:

@@ -468,12 +468,15 @@ def _count(
 
 @kernel
 def hedged_delta(
-    ids: Ints, ints: Ints, floats: Floats, is_option: Bools, base_delta: float
+    ids: Ints, ints: Ints, floats: Floats, is_option: Bools, base_delta: float, expiry: int
 ) -> float:
-    """Delta of positions and of outstanding orders in futures, which are hedges under way."""
+    """Delta of positions and of outstanding orders in futures, which are hedges under way; of one
+    expiry, or of everything where `expiry` is negative."""
     total = base_delta
     for j in range(ids.size):
         i = ids[j]
+        if 0 <= expiry != ints[I_EXPIRY, i]:
+            continue
         lots = ints[I_POSITION, i]
         if not is_option[i]:
             lots += ints[I_BUY, i] - ints[I_SELL, i]
