@@ -23,6 +23,10 @@ _Result = TypeVar("_Result")
 
 
 def kernel(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Compile a function at its first call: no interpreter lock, no fast-math, IEEE division."""
+    """Compile a function at its first call: no interpreter lock, no fast-math, IEEE division.
+
+    The cache knows the file of a kernel, not the files of the kernels it calls: after editing one
+    that others call, delete the cached *.nbi and *.nbc files.
+    """
     compiled = njit(cache=True, nogil=True, error_model="numpy")(function)
     return cast(Callable[_Arguments, _Result], compiled)

@@ -105,6 +105,15 @@ def fit_surface(request: FitRequest) -> FitOutcome:
     return _fit(request, candidates, unfitted)
 
 
+def serve_fit(request: bytes) -> bytes:
+    """Answer one MessagePack `FitRequest` with a MessagePack `FitOutcome`: compute's work.
+
+    Raises msgspec.MsgspecError where the bytes are no request.
+    """
+    asked = msgspec.msgpack.decode(request, type=FitRequest)
+    return msgspec.msgpack.encode(fit_surface(asked))
+
+
 def hold_out_errors(request: FitRequest, folds: int = 5) -> tuple[FloatArray, ...]:
     """Model minus mid vol of each quote under a fit that did not see it, per fitted expiry.
 

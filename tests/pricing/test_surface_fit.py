@@ -77,6 +77,13 @@ def test_the_request_and_its_outcome_survive_the_wire() -> None:
     assert msgspec.msgpack.decode(encoded, type=fit.FitOutcome) == cold
 
 
+def test_bytes_in_give_the_fit_as_bytes_and_junk_is_refused() -> None:
+    served = fit.serve_fit(msgspec.msgpack.encode(request()))
+    assert msgspec.msgpack.decode(served, type=fit.FitOutcome) == fit.fit_surface(request())
+    with pytest.raises(msgspec.MsgspecError):
+        fit.serve_fit(b"junk")
+
+
 def test_the_same_request_gives_the_same_surface() -> None:
     assert fit.fit_surface(request()) == fit.fit_surface(request())
 
