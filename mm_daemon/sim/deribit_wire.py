@@ -139,7 +139,7 @@ class WireVenue:
 
     def receive(self, session: Session, raw: bytes, now_us: int) -> None:
         """One frame came; whatever it leads to waits in the outboxes."""
-        session.last_received_us = now_us
+        session.last_active_us = now_us
         if session.closing is not None:
             return
         try:

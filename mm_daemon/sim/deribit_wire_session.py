@@ -19,7 +19,11 @@ from mm_daemon.sim.deribit_wire_rpc import heartbeat
 from mm_daemon.sim.exchange_types import Caller
 
 IDLE_US: Final = 600_000_000
-"""Deribit closes a silent websocket after ten minutes, and cancel-on-disconnect fires."""
+"""Deribit closes a websocket after ten minutes without traffic, and cancel-on-disconnect fires.
+
+Traffic either way counts: a client that only listens to a living stream is not idle, and one that
+has stopped reading is found by what piles up unsent.
+"""
 
 
 class CloseReason(Enum):
@@ -55,15 +59,17 @@ class Session:
         self.streams: dict[tuple[str | None, str], None] = {}
         self.closing: CloseReason | None = None
         self.client_name = ""
-        self.last_received_us = now_us
+        self.last_active_us = now_us
         self.delayed: deque[Delayed] = deque()
         self._heartbeat_us = 0
         self._next_heartbeat_us = 0
         self._test_unanswered = False
+        self._has_spoken = False
 
     def take_outbox(self) -> list[bytes]:
         """Everything to send, oldest first; the caller owns it now."""
         messages, self.outbox = self.outbox, []
+        self._has_spoken = self._has_spoken or bool(messages)
         return messages
 
     def set_heartbeat(self, interval_us: int, now_us: int) -> None:
@@ -80,7 +86,10 @@ class Session:
         """Act on every deadline of this session that has passed."""
         while self.delayed and self.delayed[0].due_us <= now_us:
             self.outbox.append(self.delayed.popleft().payload)
-        if now_us - self.last_received_us >= IDLE_US:
+        if self._has_spoken:
+            self._has_spoken = False
+            self.last_active_us = now_us
+        if now_us - self.last_active_us >= IDLE_US:
             self.closing = self.closing or CloseReason.IDLE
         if not self._heartbeat_us or now_us < self._next_heartbeat_us:
             return

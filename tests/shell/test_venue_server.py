@@ -366,7 +366,7 @@ def test_unknown_scenarios_and_tiers_name_the_choices(tmp_path: Path) -> None:
         load_scenario("/nonexistent/file.toml")
     broken = tmp_path / "broken.toml"
     broken.write_text("name = 3")
-    with pytest.raises(VenueStartError, match="broken.toml"):
+    with pytest.raises(VenueStartError, match=r"broken\.toml"):
         load_scenario(str(broken))
     assert load_scenario("outage").events
     params: dict[str, Any] = {"seed": 1, "scenario": "calm", "speed": 1.0, "tier": "best"}

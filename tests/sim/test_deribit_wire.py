@@ -98,6 +98,19 @@ def test_ten_silent_minutes_end_the_session(rig: Rig) -> None:
     assert client.session.closing is CloseReason.IDLE
 
 
+def test_a_client_that_only_listens_to_a_living_stream_is_not_idle(rig: Rig) -> None:
+    listener, maker = rig.client(), rig.named()
+    listener.ask("public/subscribe", channels=[f"quote.{PERP}"])
+    for step in range(3):
+        rig.jump(IDLE_US / 1e6 - 1)
+        assert listener.session.closing is None
+        maker.session.last_active_us = rig.now_us
+        maker.order(price=99_000 + step)
+        listener.read()
+        rig.jump(0.01)
+    assert listener.session.closing is None
+
+
 def test_cancel_on_disconnect_fires_on_a_broken_link_for_that_link_only(rig: Rig) -> None:
     first, second = rig.named(), rig.named()
     assert first.ask("private/enable_cancel_on_disconnect") == "ok"

@@ -495,7 +495,7 @@ def test_an_expiry_settles_and_its_ledgers_say_so(rig: Rig, maker: Client) -> No
     for day in range((EXPIRY_US - START_US) // DAY_US):
         rig.now_us = START_US + (day + 1) * DAY_US
         rig.venue.pump(rig.now_us)
-        maker.session.last_received_us = rig.now_us
+        maker.session.last_active_us = rig.now_us
     rig.now_us = EXPIRY_US - HOUR_US
     while rig.now_us < EXPIRY_US + 10 * SECOND_US:
         rig.now_us += 6 * SECOND_US
