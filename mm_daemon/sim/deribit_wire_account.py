@@ -234,12 +234,10 @@ def get_account_summary(desk: Desk, call: Call) -> object:
         summary = desk.exchange.account_summary(caller, currency, call.now_us)
         return summary_row(summary, extended=extended)
     model = _summaries(desk, call)[0]
-    row = _emptied(summary_row(model, extended=False))
-    row |= {"currency": currency, "margin_model": model.margin_model.value}
-    row["portfolio_margining_enabled"] = summary_row(model, extended=False)[
-        "portfolio_margining_enabled"
-    ]
-    row |= {"timestamp": call.now_us // 1_000, "marks_timestamp": model.marks_ts_us // 1_000}
+    full = summary_row(model, extended=False)
+    kept = ("marks_timestamp", "portfolio_margining_enabled")
+    row = _emptied(full) | {name: full[name] for name in kept}
+    row |= {"currency": currency, "timestamp": call.now_us // 1_000}
     return row | account_row(model) if extended else row
 
 
