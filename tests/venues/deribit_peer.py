@@ -4,6 +4,7 @@ otherwise, and keeps everything that was said.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import orjson
@@ -216,7 +217,8 @@ class Peer:
 
     def say(self, conn: Conn, frame: object) -> list[Event]:
         """One frame from the venue, redacted as the shell does."""
-        raw = frame if isinstance(frame, bytes) else orjson.dumps(frame)
+        compact = (",", ":")  # the standard encoder also prints numbers beyond 64 bits
+        raw = frame if isinstance(frame, bytes) else json.dumps(frame, separators=compact).encode()
         payload, secrets = redact(raw)
         self.vaults[conn].update(secrets)
         return self._collect(self.protocol.on_frame(conn, payload, self.now_ns))

@@ -21,6 +21,7 @@ from mm_daemon.venues.deribit.settings import Underlying
 INSTRUMENTS_MAX = 20_000
 """Bound of the catalogue in one session; the venue lists about 3,000 and adds about 100 a day."""
 
+EXPIRY_MS_MAX = 2**43
 PREMIUM_CAP = 0.125
 OPTION_DELIVERY_FEE = 0.00015
 FUTURE_DELIVERY_FEE = 0.00025
@@ -169,6 +170,11 @@ def terms_of(body: InstrumentBody, underlying: str) -> Instrument:
     """
     kind = _kind(body)
     is_option = kind is Kind.OPTION
+    if kind is not Kind.PERPETUAL and body.expiration_timestamp > EXPIRY_MS_MAX:
+        raise RemoteProtocolError(
+            f"{body.instrument_name}: expires at {body.expiration_timestamp} ms, expected at most"
+            f" {EXPIRY_MS_MAX}"
+        )
     return Instrument(
         id=-1,
         name=body.instrument_name,

@@ -11,11 +11,16 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What decoding of hostile bytes can raise: wrong shape, broken UTF-8, absurd nesting."""
+DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError, OverflowError)
+"""What decoding of hostile bytes can raise: wrong shape, broken UTF-8, absurd nesting or size."""
 
-Positive = Annotated[float, Meta(gt=0.0)]
-NotNegative = Annotated[float, Meta(ge=0.0)]
+# Bounds far beyond any market, so that nothing converted to our integers leaves 64 bits.
+Positive = Annotated[float, Meta(gt=0.0, le=1e15)]
+NotNegative = Annotated[float, Meta(ge=0.0, le=1e15)]
+Money = Annotated[float, Meta(ge=-9e10, le=9e10)]
+Millis = Annotated[int, Meta(ge=0, le=2**43)]
+Micros = Annotated[int, Meta(ge=0, le=2**53)]
+Count = Annotated[int, Meta(ge=0, le=2**62)]
 Action = Literal["new", "change", "delete"]
 Direction = Literal["buy", "sell"]
 Id = str | int
@@ -24,19 +29,19 @@ Id = str | int
 class BookBody(msgspec.Struct, gc=False):
     """`prev_change_id` is absent on a snapshot; recordings before 2022 have no `type`."""
 
-    timestamp: int
-    change_id: int
+    timestamp: Millis
+    change_id: Count
     bids: list[tuple[Action, Positive, NotNegative]]
     asks: list[tuple[Action, Positive, NotNegative]]
-    prev_change_id: int | None = None
+    prev_change_id: Count | None = None
     type: str = ""
 
 
 class GroupedBookBody(msgspec.Struct, gc=False):
     """Every message is the whole top of the book."""
 
-    timestamp: int
-    change_id: int
+    timestamp: Millis
+    change_id: Count
     bids: list[tuple[Positive, NotNegative]]
     asks: list[tuple[Positive, NotNegative]]
 
@@ -44,7 +49,7 @@ class GroupedBookBody(msgspec.Struct, gc=False):
 class TickerBody(msgspec.Struct, gc=False):
     """Prices may be null, absent, or 0 for an empty side; `mark_iv` is in percent."""
 
-    timestamp: int
+    timestamp: Millis
     mark_price: NotNegative | None = None
     mark_iv: NotNegative | None = None
     underlying_price: NotNegative | None = None
@@ -53,23 +58,23 @@ class TickerBody(msgspec.Struct, gc=False):
     best_ask_price: NotNegative | None = None
     min_price: NotNegative | None = None
     max_price: NotNegative | None = None
-    funding_8h: float | None = None
+    funding_8h: Money | None = None
     open_interest: NotNegative | None = None
 
 
 class PublicTradeBody(msgspec.Struct, gc=False):
     instrument_name: str
-    timestamp: int
+    timestamp: Millis
     price: Positive
     amount: Positive
     direction: Direction
-    trade_seq: int = 0
+    trade_seq: Count = 0
     block_trade_id: Id | None = None
     block_rfq_id: Id | None = None
 
 
 class PriceIndexBody(msgspec.Struct, gc=False):
-    timestamp: int
+    timestamp: Millis
     price: Positive
     index_name: str
 
@@ -77,7 +82,7 @@ class PriceIndexBody(msgspec.Struct, gc=False):
 class VolatilityIndexBody(msgspec.Struct, gc=False):
     """`volatility` is in percent."""
 
-    timestamp: int
+    timestamp: Millis
     volatility: Positive
     index_name: str
 
@@ -91,7 +96,7 @@ class ExpirationPriceBody(msgspec.Struct, gc=False):
 class InstrumentStateBody(msgspec.Struct, gc=False):
     instrument_name: str
     state: str
-    timestamp: int = 0
+    timestamp: Millis = 0
 
 
 class PlatformBody(msgspec.Struct, gc=False):
@@ -107,13 +112,13 @@ class OrderBody(msgspec.Struct, gc=False):
     order_state: str
     instrument_name: str
     direction: Direction
-    price: float | str | None = None
-    amount: float | None = None
-    filled_amount: float | None = None
+    price: Money | str | None = None
+    amount: Money | None = None
+    filled_amount: Money | None = None
     label: str | None = None
     reduce_only: bool = False
-    last_update_timestamp: int = 0
-    creation_timestamp: int = 0
+    last_update_timestamp: Millis = 0
+    creation_timestamp: Millis = 0
     quote: bool = False
     mmp_group: str | None = None
     quote_set_id: Id | None = None
@@ -124,28 +129,28 @@ class UserTradeBody(msgspec.Struct, gc=False):
     trade_id: Id
     order_id: Id
     instrument_name: str
-    timestamp: int
+    timestamp: Millis
     direction: Direction
-    price: float
+    price: Money
     amount: Positive
-    fee: float = 0.0
+    fee: Money = 0.0
     fee_currency: str = ""
     liquidity: str = ""
     label: str | None = None
-    mark_price: float = 0.0
-    index_price: float = 0.0
+    mark_price: Money = 0.0
+    index_price: Money = 0.0
     quote_id: Id | None = None
     quote_set_id: Id | None = None
-    trade_seq: int = 0
+    trade_seq: Count = 0
 
 
 class PositionBody(msgspec.Struct, gc=False):
     instrument_name: str
-    size: float
+    size: Money
     direction: str = ""
-    average_price: float = 0.0
-    mark_price: float = 0.0
-    realized_funding: float | None = None
+    average_price: Money = 0.0
+    mark_price: Money = 0.0
+    realized_funding: Money | None = None
 
 
 class UserChangesBody(msgspec.Struct, gc=False):
@@ -155,16 +160,16 @@ class UserChangesBody(msgspec.Struct, gc=False):
 
 
 class Rate(msgspec.Struct, gc=False):
-    rate: float = 0.0
-    burst: float = 0.0
+    rate: NotNegative = 0.0
+    burst: NotNegative = 0.0
 
 
 class FeeRates(msgspec.Struct, gc=False):
     """`fixed` rates replace an instrument's own; `relative` ones scale them."""
 
     type: str = ""
-    maker: float = 0.0
-    taker: float = 0.0
+    maker: Money = 0.0
+    taker: Money = 0.0
 
 
 class FeeValue(msgspec.Struct, gc=False):
@@ -181,17 +186,17 @@ class AccountFee(msgspec.Struct, gc=False):
 
 class AccountBody(msgspec.Struct, gc=False):
     currency: str
-    equity: float = 0.0
-    balance: float = 0.0
-    margin_balance: float = 0.0
-    available_funds: float = 0.0
-    initial_margin: float = 0.0
-    maintenance_margin: float = 0.0
-    session_upl: float = 0.0
-    session_rpl: float = 0.0
-    options_value: float = 0.0
-    delta_total: float = 0.0
-    timestamp: int = 0
+    equity: Money = 0.0
+    balance: Money = 0.0
+    margin_balance: Money = 0.0
+    available_funds: Money = 0.0
+    initial_margin: Money = 0.0
+    maintenance_margin: Money = 0.0
+    session_upl: Money = 0.0
+    session_rpl: Money = 0.0
+    options_value: Money = 0.0
+    delta_total: Money = 0.0
+    timestamp: Millis = 0
     portfolio_margining_enabled: bool | None = None
     margin_model: str = ""
     limits: msgspec.Raw = msgspec.Raw(b"null")
@@ -206,7 +211,7 @@ class MmpTriggerBody(msgspec.Struct, gc=False):
     """`frozen_until` in ms; 0 = until reset."""
 
     index_name: str
-    frozen_until: int = 0
+    frozen_until: Millis = 0
     mmp_group: str | None = None
 
 
@@ -236,9 +241,9 @@ class InstrumentBody(msgspec.Struct, gc=False):
     tick_size: Positive
     min_trade_amount: Positive
     contract_size: Positive
-    expiration_timestamp: int
+    expiration_timestamp: Count
     settlement_period: str = ""
-    creation_timestamp: int = 0
+    creation_timestamp: Millis = 0
     is_active: bool = True
     state: str = ""
     price_index: str = ""
@@ -248,14 +253,14 @@ class InstrumentBody(msgspec.Struct, gc=False):
     tick_size_steps: list[TickStepBody] = []
     strike: NotNegative = 0.0
     option_type: str = ""
-    maker_commission: float = 0.0
-    taker_commission: float = 0.0
+    maker_commission: Money = 0.0
+    taker_commission: Money = 0.0
 
 
 class AuthBody(msgspec.Struct, gc=False):
     """Tokens are placeholders by the time this is read."""
 
-    expires_in: int
+    expires_in: Annotated[int, Meta(ge=1, le=10**9)]
     scope: str = ""
 
 
@@ -277,7 +282,7 @@ class PlacedBody(msgspec.Struct, gc=False):
 
 
 class ErrorBody(msgspec.Struct, gc=False):
-    code: int
+    code: Annotated[int, Meta(ge=-(2**31), le=2**31)]
     message: str = ""
     data: msgspec.Raw = msgspec.Raw(b"null")
 
@@ -316,8 +321,8 @@ class Envelope(msgspec.Struct, gc=False):
     params: msgspec.Raw = msgspec.Raw(b"")
     result: msgspec.Raw = msgspec.Raw(b"")
     error: ErrorBody | None = None
-    us_in: int = msgspec.field(name="usIn", default=0)
-    us_out: int = msgspec.field(name="usOut", default=0)
+    us_in: Micros = msgspec.field(name="usIn", default=0)
+    us_out: Micros = msgspec.field(name="usOut", default=0)
 
 
 class ChannelPeek(msgspec.Struct, gc=False):

@@ -13,6 +13,7 @@ _SAMPLES_MAX = 16
 _SPACING_NS = NS_PER_S
 """Samples closer than this share a slot, so that a burst of replies cannot age out a better one."""
 _NS_PER_US = 1_000
+_US_MAX = 1 << 53
 
 
 class VenueClock:
@@ -28,7 +29,7 @@ class VenueClock:
         """Learns from one reply; a reply with impossible stamps teaches nothing."""
         in_ns, out_ns = us_in * _NS_PER_US, us_out * _NS_PER_US
         rtt_ns = (received_ns - sent_ns) - (out_ns - in_ns)
-        if us_in <= 0 or out_ns < in_ns or rtt_ns < 0:
+        if not 0 < us_in <= us_out <= _US_MAX or rtt_ns < 0:
             return
         offset_ns = ((in_ns - sent_ns) + (out_ns - received_ns)) // 2
         samples = self._samples
