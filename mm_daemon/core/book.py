@@ -12,6 +12,7 @@ knows nothing of our orders unless told.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -124,10 +125,16 @@ class Book:
 
     def digest(self) -> bytes:
         """16 bytes over validity and all levels, equal for equal books."""
-        state = blake2b(self.validity.value.encode(), digest_size=16)
-        for amounts, keys in zip(self._amounts, self._keys, strict=True):
-            state.update(repr([(key, amounts[key]) for key in keys]).encode())
+        state = blake2b(digest_size=16)
+        self.digest_into(state)
         return state.digest()
+
+    def digest_into(self, state: blake2b) -> None:
+        """Add this book to a digest over many."""
+        state.update(self.validity.value.encode())
+        for amounts, keys in zip(self._amounts, self._keys, strict=True):
+            state.update(array("q", [len(keys), *keys]))
+            state.update(array("d", map(amounts.__getitem__, keys)))
 
     def _apply_side(
         self, amounts: dict[int, float], keys: list[int], sign: int, levels: Sequence[Level]

@@ -82,8 +82,11 @@ class Knobs:
         self, name: str, default: float, *, underlying: str, expiry_ns: int, instrument: str = ""
     ) -> float:
         """The narrowest setting that covers the scope, else the default."""
+        if instrument:
+            found = self._values.get((name, "", 0, instrument))
+            if found is not None:
+                return found
         scopes = (
-            ("", 0, instrument),
             (underlying, expiry_ns, ""),
             ("", expiry_ns, ""),
             (underlying, 0, ""),

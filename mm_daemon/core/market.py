@@ -204,7 +204,7 @@ class Market:
         for matrix in self.touch:
             state.update(matrix.tobytes())
         for book in self._books:
-            state.update(book.digest())
+            book.digest_into(state)
         words = (
             self._lifecycles,
             self.index_price,
