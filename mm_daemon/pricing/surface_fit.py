@@ -310,10 +310,21 @@ def _slices(unknowns: FloatArray, theta: FloatArray) -> tuple[SviSlice, ...]:
 def _minimise(
     unknowns: FloatArray, problem: FitProblem, evaluations_max: int
 ) -> tuple[FloatArray, int]:
-    """One stage of scipy's trust-region least squares; residuals and Jacobian share their work."""
+    """One stage of scipy's least squares; residuals and Jacobian share their work.
+
+    MINPACK rather than scipy's own trust region: it needs no BLAS, whose threads cost more than the
+    whole fit on a busy machine. The unknowns are of order one, so they need no scaling.
+    """
     fun, jac = _shared_evaluation(problem)
     result = least_squares(
-        fun, unknowns, jac=jac, method="trf", ftol=1e-5, xtol=1e-6, max_nfev=evaluations_max
+        fun,
+        unknowns,
+        jac=jac,
+        method="lm",
+        x_scale=1.0,
+        ftol=1e-5,
+        xtol=1e-6,
+        max_nfev=evaluations_max,
     )
     return np.asarray(result.x, dtype=np.float64), int(result.nfev)
 
