@@ -52,6 +52,7 @@ HALF_SPREAD_VOL_MAX = 0.04
 HALF_SPREAD_STEPS_MAX = 4.0
 """... unless that is still only a few ticks wide."""
 IMPROVE_STEPS_MAX = 16
+STUB_HALF_SPREADS = 3.0
 KEEP_EDGE_SHARE = 0.5
 """A resting quote may live on this share of the minimum edge, else quotes at the edge flicker."""
 KEEP_SIZE_SHARE = 0.5
@@ -127,9 +128,20 @@ def side_terms(
     costs: CostColumns,
     policy: Floats,
 ) -> SideTerms:
-    """Gather one side; the lean comes capped, the width factor applied."""
+    """Gather one side; the lean comes capped, the width factor applied.
+
+    A touch further from the middle than any market is wide is a stub: there is nothing to join.
+    A theo beyond the other side of the market is believed only up to there: that everybody else
+    is wrong is the rarer case, and such an edge is mostly adverse selection.
+    """
     side = 0 if sign > 0 else 1
     middle, half = yardstick
+    ticks, amount = touch
+    if sign * (middle - ticks * contract.tick) > STUB_HALF_SPREADS * half:
+        ticks, amount = 0, 0.0
+    theo = contract.theo
+    if opposite > 0:
+        theo = sign * min(sign * theo, sign * opposite * contract.tick)
     width = policy[P_WIDTH, i]
     k = costs.k[side, i]
     cap = policy[P_LEAN_CAP, i] * half / k
@@ -137,8 +149,9 @@ def side_terms(
     step = contract.step if contract.theo > contract.above * contract.tick else 1
     return SideTerms(
         sign=sign,
-        touch=touch[0],
-        touch_amount=touch[1],
+        theo=theo,
+        touch=ticks,
+        touch_amount=amount,
         opposite=opposite,
         price_limit=price_limit,
         middle=middle,
@@ -175,7 +188,7 @@ def bar(sign: int, i: int, lots: int, half: float, costs: CostColumns, policy: F
 def net_edge(price: float, contract: Contract, side: SideTerms) -> float:
     """What a fill at `price` earns after every cost, in price units per unit of amount."""
     fee = fee_at(price, contract)
-    edge = side.sign * (contract.theo - price)
+    edge = side.sign * (side.theo - price)
     return edge - fee - side.adverse - side.sign * side.lean - side.own_size
 
 
@@ -191,9 +204,9 @@ def start_ticks(contract: Contract, side: SideTerms) -> int:
     """The most aggressive price worth looking at; 0 or less where there is none."""
     sign, tick = side.sign, contract.tick
     above, step = contract.above, contract.step
-    rebate = min(fee_at(contract.theo, contract), 0.0)
+    rebate = min(fee_at(side.theo, contract), 0.0)
     room = side.adverse + side.own_size + side.edge_min + rebate
-    ticks = toward_legal(contract.theo - side.lean - sign * room, tick, sign, above, step)
+    ticks = toward_legal(side.theo - side.lean - sign * room, tick, sign, above, step)
     if side.opposite > 0:
         ticks = sign * min(sign * ticks, sign * back_legal(side.opposite, sign, above, step))
     if 0.0 < side.price_limit < math.inf:
@@ -321,7 +334,7 @@ def _trace_candidate(
     net = net_edge(price, contract, side)
     row[0] = ticks
     row[1] = price
-    row[2] = side.sign * (contract.theo - price)
+    row[2] = side.sign * (side.theo - price)
     row[3] = fee_at(price, contract)
     row[4] = side.adverse
     row[5] = side.sign * side.lean

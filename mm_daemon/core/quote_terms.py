@@ -222,9 +222,13 @@ class Contract(NamedTuple):
 
 
 class SideTerms(NamedTuple):
-    """One side of one instrument; money in price units per unit of amount, ticks 0 = none."""
+    """One side of one instrument; money in price units per unit of amount, ticks 0 = none.
+
+    `theo` is what this side believes: never beyond the other side of the market.
+    """
 
     sign: int
+    theo: float
     touch: int
     touch_amount: float
     opposite: int

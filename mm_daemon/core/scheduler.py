@@ -104,8 +104,8 @@ class Scheduler:
         """Choose among the options of one group that were decided on since the last plan (`ids`).
 
         All of the group (`group_ids`) is looked at when something had to wait the last time, and
-        every tenth of a second, so that nothing is ever forgotten. gain_min_usd: a side that is
-        neither pulled nor stale needs this gain an hour per credit.
+        every tenth of a second, so that nothing is ever forgotten. gain_min_usd: a quote that
+        rests and is not stale is replaced only for this gain an hour.
         """
         group = addressing.mmp_group
         if now_ns >= self._full_scan_ns.get(group, 0):
@@ -291,7 +291,8 @@ def _classify_into(
                     urgent = True
             elif lots[side, i] != asked_lots[side] or ticks[side, i] != asked_ticks[side]:
                 stale = is_stale[side, i] and asked_lots[side] > 0
-                worth = money[M_GAIN, side, i] >= gain_min_usd
+                # Presence is worth a credit in itself; only a replacement must gain something.
+                worth = asked_lots[side] == 0 or money[M_GAIN, side, i] >= gain_min_usd
                 if stale or (worth and not in_flight[side]):
                     act = _MOVE
                     urgent = urgent or stale

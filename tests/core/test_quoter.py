@@ -93,6 +93,10 @@ def brute_force(desk: Desk, row: int, lots: int = 10) -> int:
     lean = max(-cap, min(lean, cap))
     edge_min = 0.2 * step_price
     own_touch, other = (bid, ask) if sign > 0 else (ask, bid)
+    if sign * (middle - own_touch * 0.0001) > 3.0 * half:
+        own_touch = 0
+    if other:
+        theo = min(theo, other * 0.0001) if sign > 0 else max(theo, other * 0.0001)
     amount = lots * 0.1
     best, best_value, behind = 0, 0.0, 0
     ticks = range(3000, 0, -1) if sign > 0 else range(1, 3000)
@@ -303,6 +307,22 @@ def test_fee_is_capped_at_an_eighth_of_a_small_premium() -> None:
     desk.costs = costs(WORLD, 4.0, 1.5, 0.0)
     desk.choose()
     assert desk.side(0)[0] == 3
+
+
+def test_theo_beyond_the_market_is_believed_up_to_the_market_alone() -> None:
+    """A theo of 0.0300 over an ask at 0.0255 buys no dearer than one of 0.0255 does."""
+    beyond, level = Desk(0.0300, 245, 255), Desk(0.0255, 245, 255)
+    beyond.choose()
+    level.choose()
+    assert 0 < beyond.side(0)[0] <= level.side(0)[0] < 255
+    assert beyond.side(1)[0] >= 300
+
+
+def test_stub_bid_far_below_theo_is_not_the_touch() -> None:
+    """With a bid at one tick and no real market, the bid stands near theo, not near the stub."""
+    desk = Desk(0.0250, 1, 0)
+    desk.choose()
+    assert desk.side(0)[0] > 200
 
 
 def test_own_quotes_are_not_the_market() -> None:

@@ -139,6 +139,12 @@ def test_gain_below_the_minimum_is_not_sent() -> None:
     assert len(world.plan(gain_min_usd=0.3, now=NOW + FULL_SCAN_INTERVAL_NS).messages) == 1
 
 
+def test_side_with_nothing_resting_is_sent_whatever_its_gain() -> None:
+    world = World(1)
+    world.want(0, 0, 41, gain=0.001)
+    assert len(world.plan(gain_min_usd=0.5).messages) == 1
+
+
 def test_side_that_would_meet_our_own_other_side_takes_it_along() -> None:
     world = World(1)
     world.ask(0, 0, 40)
