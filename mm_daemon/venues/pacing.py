@@ -18,13 +18,13 @@ class Pacer:
         self._slack_ns = interval_ns * (burst - 1)
         self._next_ns = 0
 
-    def ready_ns(self) -> Ns:
-        """From when one more request may be sent."""
-        return Ns(self._next_ns - self._slack_ns)
+    def ready_ns(self, reserve: int = 0) -> Ns:
+        """From when one more request may be sent that leaves `reserve` for others."""
+        return Ns(self._next_ns - self._slack_ns + reserve * self._interval_ns)
 
-    def take(self, now_ns: Ns) -> bool:
-        """Whether a request may be sent now; if so it is counted."""
-        if now_ns < self._next_ns - self._slack_ns:
+    def take(self, now_ns: Ns, reserve: int = 0) -> bool:
+        """Whether a request may be sent now, leaving `reserve` for others; if so it is counted."""
+        if now_ns < self.ready_ns(reserve):
             return False
         self._next_ns = max(self._next_ns, now_ns) + self._interval_ns
         return True

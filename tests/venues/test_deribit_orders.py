@@ -6,6 +6,8 @@ import itertools
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mm_daemon.domain.errors import LocalProtocolError
 from mm_daemon.domain.events import (
@@ -52,6 +54,7 @@ from mm_daemon.domain.orders import (
 )
 from mm_daemon.domain.permission import HEDGE, QUOTE, REDUCE
 from mm_daemon.domain.units import NS_PER_S, Lots, Ns, Side, Ticks
+from mm_daemon.venues.deribit.encode import SIDE_TEXTS_MAX
 from mm_daemon.venues.deribit.errors import LOCAL_DISCONNECT, LOCAL_NOT_SENT, LOCAL_TIMEOUT
 from mm_daemon.venues.deribit.methods import classify
 from tests.venues.deribit_peer import (
@@ -1015,3 +1018,47 @@ def test_refused_account_questions_are_failures() -> None:
     peer.protocol.send(ReadOpenOrders(1), peer.now_ns, 0)
     peer.run()
     assert peer.events == [QueryFailed(1, 13021, "forbidden")]
+
+
+SHARED = ready_peer()
+SIDES = st.tuples(
+    st.none() | st.integers(1, 5_000).map(Ticks), st.none() | st.integers(0, 400).map(Lots)
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=6))
+def test_quotes_say_the_same_from_remembered_texts_as_from_fresh_ones(
+    sides: list[tuple[tuple[Ticks | None, Lots | None], tuple[Ticks | None, Lots | None]]],
+) -> None:
+    peer = SHARED
+    entries = [QuoteEntry(1 + k % 3, *bid, *ask) for k, (bid, ask) in enumerate(sides)]
+    bodies = []
+    for _ in range(2):
+        peer.protocol.send(quote(*entries), peer.now_ns, 0)
+        (frame,) = peer.protocol.take_frames()
+        bodies.append(orjson.loads(frame.payload)["params"])
+    assert bodies[0] == bodies[1]
+    for entry, said in zip(entries, bodies[0]["quotes"], strict=True):
+        terms = peer.protocol.catalogue[entry.instrument_id]
+        assert said["instrument_name"] == terms.name
+        for key, ticks, lots in (
+            ("bid", entry.bid_ticks, entry.bid_lots),
+            ("ask", entry.ask_ticks, entry.ask_lots),
+        ):
+            expected = {**SIDE}
+            if ticks is not None:
+                expected["price"] = terms.grid.price(ticks)
+            if lots is not None:
+                expected["amount"] = terms.amount(lots)
+            assert said.get(key) == (None if ticks is lots is None else expected)
+
+
+def test_remembered_texts_are_bounded() -> None:
+    peer = ready_peer()
+    encoder = peer.protocol._requests._encoder
+    for first in range(0, SIDE_TEXTS_MAX + 400, 100):
+        entries = [both(CALL_70, bid=first + k + 1, ask=first + k + 1) for k in range(100)]
+        encoder.mass_quotes(quote(*entries), 1)
+    (texts,) = encoder._texts.values()
+    assert 0 < sum(map(len, texts.values())) <= SIDE_TEXTS_MAX

@@ -6,8 +6,9 @@ the language cannot say is bent into something it can: that raises `LocalProtoco
 
 from __future__ import annotations
 
+import orjson
+
 from mm_daemon.domain.errors import LocalProtocolError
-from mm_daemon.domain.grid import E9
 from mm_daemon.domain.instruments import Instrument
 from mm_daemon.domain.intents import (
     QUOTES_PER_MESSAGE_MAX,
@@ -22,7 +23,6 @@ from mm_daemon.domain.intents import (
 from mm_daemon.domain.orders import TimeInForce
 from mm_daemon.domain.units import Side
 from mm_daemon.venues.deribit.instruments import Catalogue
-from mm_daemon.venues.deribit.methods import request
 from mm_daemon.venues.deribit.settings import MmpGroup
 from mm_daemon.venues.deribit.venue_clock import VenueClock
 
@@ -31,7 +31,14 @@ FRAME_BYTES_MAX = 32_000
 
 LABEL_CHARS_MAX = 64
 
+SIDE_TEXTS_MAX = 50_000
+"""Sides remembered for one pair of tick and lot: about 5 MB."""
+
+_NEXT_ENTRY = b"},"
+_ASK_KEY = b',"ask":'
+
 Params = dict[str, object]
+_Texts = dict[int | None, dict[int | None, bytes]]
 
 
 class Encoder:
@@ -44,6 +51,7 @@ class Encoder:
         self._clock = clock
         self._group_index = {group.name: group.price_index for group in groups}
         self._templates: dict[str, dict[int, _QuoteTemplate]] = {}
+        self._texts: dict[tuple[int, int], _Texts] = {}
         self._version = catalogue.version
 
     def mass_quotes(self, intent: MassQuote, first_id: int) -> list[bytes]:
@@ -60,48 +68,47 @@ class Encoder:
             raise LocalProtocolError(
                 f"mass quote {intent.quote_id}: MMP group {intent.mmp_group!r} is not configured"
             )
-        quotes = self._quotes(entries, intent.mmp_group)
-        params: Params = {
-            "mmp_group": intent.mmp_group,
-            "quote_id": intent.quote_id,
-            "valid_until": self._clock.venue_ms(intent.valid_until_ns),
-            "detailed": True,
-            "quotes": quotes,
-        }
-        payload = request(first_id, "private/mass_quote", params)
-        if len(payload) <= FRAME_BYTES_MAX:
-            return [payload]
-        return _split(params, quotes, first_id)
+        parts = [entries]
+        while True:
+            frames = [
+                self._mass_quote(intent, part, first_id + rank) for rank, part in enumerate(parts)
+            ]
+            if all(len(frame) <= FRAME_BYTES_MAX for frame in frames):
+                return frames
+            parts = _halved(parts)
 
-    def _quotes(self, entries: tuple[QuoteEntry, ...], group: str) -> list[Params]:
-        """One loop without calls: sixty entries are encoded inside the tick."""
-        templates = self._templates_of(group)
-        quotes = []
+    def _mass_quote(
+        self, intent: MassQuote, entries: tuple[QuoteEntry, ...], wire_id: int
+    ) -> bytes:
+        """One loop without calls over texts made before: sixty entries are encoded in the tick."""
+        templates = self._templates_of(intent.mmp_group)
+        pieces: list[bytes] = []
         for entry in entries:
             template = templates.get(entry.instrument_id)
             if template is None:
-                template = self._template(entry.instrument_id, group)
+                template = self._template(entry.instrument_id, intent.mmp_group)
                 templates[entry.instrument_id] = template
-            bid_ticks, bid_lots = entry.bid_ticks, entry.bid_lots
-            ask_ticks, ask_lots = entry.ask_ticks, entry.ask_lots
-            ticks_per_unit = template.ticks_per_unit
-            if (
-                bid_ticks is None
-                or bid_lots is None
-                or ask_ticks is None
-                or ask_lots is None
-                or ticks_per_unit is None
-            ):
-                quotes.append(template.partial(entry))
-                continue
-            lots_per_unit = template.lots_per_unit
-            bid, ask = template.bid, template.ask
-            bid["price"] = bid_ticks / ticks_per_unit
-            bid["amount"] = bid_lots / lots_per_unit
-            ask["price"] = ask_ticks / ticks_per_unit
-            ask["amount"] = ask_lots / lots_per_unit
-            quotes.append(template.both)
-        return quotes
+            texts = template.texts
+            try:
+                pieces += (
+                    template.head,
+                    texts[entry.bid_lots][entry.bid_ticks],
+                    _ASK_KEY,
+                    texts[entry.ask_lots][entry.ask_ticks],
+                )
+            except KeyError:  # a side that was not said before, or is left as it is
+                pieces.append(template.entry(entry))
+        pieces[0] = pieces[0][len(_NEXT_ENTRY) :]
+        return b'{"jsonrpc":"2.0","id":%d,"method":"private/mass_quote","params":{%b%b}]}}' % (
+            wire_id,
+            b'"mmp_group":%b,"quote_id":%b,"valid_until":%d,"detailed":true,"quotes":['
+            % (
+                orjson.dumps(intent.mmp_group),
+                orjson.dumps(intent.quote_id),
+                self._clock.venue_ms(intent.valid_until_ns),
+            ),
+            b"".join(pieces),
+        )
 
     def _templates_of(self, group: str) -> dict[int, _QuoteTemplate]:
         """Templates are made once for each group, and anew where ticks were corrected."""
@@ -118,7 +125,8 @@ class Encoder:
                 f"mass quote: {terms.name} is on {terms.price_index}, its MMP group {group} on"
                 f" {index}; one mass quote is one index"
             )
-        return _QuoteTemplate(terms)
+        texts = self._texts.setdefault((terms.grid.tick_e9, terms.lot_e9), {})
+        return _QuoteTemplate(terms, texts)
 
     def place(self, intent: PlaceOrder) -> tuple[str, Params]:
         """Method and parameters of an order."""
@@ -204,63 +212,53 @@ class Encoder:
 
 
 class _QuoteTemplate:
-    """The reused request objects of one instrument's quote. Valid until the next encoding.
+    """One instrument's part of a mass quote: its name written once, its sides from shared texts.
 
-    Where ticks and lots divide the unit, as for every option, one division gives the float nearest
-    to the exact decimal, which prints clean; elsewhere `ticks_per_unit` is None.
+    `texts` holds the JSON of a side by lots and ticks, for all instruments of one tick and lot: a
+    chain quotes the same few thousand prices all day, so that nearly every side is a lookup.
     """
 
-    __slots__ = ("_terms", "ask", "bid", "both", "lots_per_unit", "ticks_per_unit")
+    __slots__ = ("_terms", "head", "texts")
 
-    def __init__(self, terms: Instrument) -> None:
+    def __init__(self, terms: Instrument, texts: _Texts) -> None:
         self._terms = terms
-        tick_e9, lot_e9 = terms.grid.tick_e9, terms.lot_e9
-        divides = E9 % tick_e9 == 0 and E9 % lot_e9 == 0
-        self.ticks_per_unit = float(E9 // tick_e9) if divides else None
-        self.lots_per_unit = E9 / lot_e9
-        self.bid: Params = _side()
-        self.ask: Params = _side()
-        self.both: Params = {"instrument_name": terms.name, "bid": self.bid, "ask": self.ask}
+        self.texts = texts
+        self.head = b'%b{"instrument_name":%b,"bid":' % (_NEXT_ENTRY, orjson.dumps(terms.name))
 
-    def partial(self, entry: QuoteEntry) -> Params:
-        """An entry that leaves something as it is: only what is named is sent."""
-        quote: Params = {"instrument_name": self._terms.name}
+    def entry(self, entry: QuoteEntry) -> bytes:
+        """The whole entry; its full sides are kept for the next time."""
+        parts = [b'%b{"instrument_name":%b' % (_NEXT_ENTRY, orjson.dumps(self._terms.name))]
         for key, ticks, lots in (
-            ("bid", entry.bid_ticks, entry.bid_lots),
-            ("ask", entry.ask_ticks, entry.ask_lots),
+            (b"bid", entry.bid_ticks, entry.bid_lots),
+            (b"ask", entry.ask_ticks, entry.ask_lots),
         ):
-            if ticks is None and lots is None:
-                continue
-            side: Params = {"post_only": True, "reject_post_only": True}
-            if ticks is not None:
-                side["price"] = self._terms.grid.price(ticks)
-            if lots is not None:
-                side["amount"] = self._terms.amount(lots)
-            quote[key] = side
-        return quote
+            if ticks is not None or lots is not None:
+                parts.append(b',"%b":%b' % (key, self._side(ticks, lots)))
+        return b"".join(parts)
+
+    def _side(self, ticks: int | None, lots: int | None) -> bytes:
+        """Only what is named is sent; post-only with reject is always named."""
+        side: Params = {}
+        if ticks is not None:
+            side["price"] = self._terms.grid.price(ticks)
+        if lots is not None:
+            side["amount"] = self._terms.amount(lots)
+        text = orjson.dumps({**side, "post_only": True, "reject_post_only": True})
+        if ticks is not None and lots is not None:
+            if sum(map(len, self.texts.values())) >= SIDE_TEXTS_MAX:
+                self.texts.clear()
+            self.texts.setdefault(lots, {})[ticks] = text
+        return text
 
 
-def _side() -> Params:
-    return {"price": 0.0, "amount": 0.0, "post_only": True, "reject_post_only": True}
-
-
-def _split(params: Params, quotes: list[Params], first_id: int) -> list[bytes]:
-    """Halves until each frame fits; one entry always does."""
-    parts = [quotes]
-    while True:
-        frames = [
-            request(first_id + rank, "private/mass_quote", {**params, "quotes": part})
-            for rank, part in enumerate(parts)
-        ]
-        if all(len(frame) <= FRAME_BYTES_MAX for frame in frames):
-            return frames
-        halved = []
-        for part in parts:
-            middle = (len(part) + 1) // 2
-            halved += [part[:middle], part[middle:]] if len(part) > 1 else [part]
-        if len(halved) == len(parts):
-            raise LocalProtocolError("mass quote: one entry alone exceeds the venue's frame size")
-        parts = halved
+def _halved(parts: list[tuple[QuoteEntry, ...]]) -> list[tuple[QuoteEntry, ...]]:
+    halves: list[tuple[QuoteEntry, ...]] = []
+    for part in parts:
+        middle = (len(part) + 1) // 2
+        halves += [part[:middle], part[middle:]] if len(part) > 1 else [part]
+    if len(halves) == len(parts):
+        raise LocalProtocolError("mass quote: one entry alone exceeds the venue's frame size")
+    return halves
 
 
 def _check_label(label: str) -> None:

@@ -69,7 +69,7 @@ class MarketFeed:
         self._session = session
         self._clock = clock
         self.catalogue = Catalogue(settings.underlyings)
-        self.subscriptions = Subscriptions(session, pacer, "public")
+        self.subscriptions = Subscriptions(session, pacer, "public", reserve=1)
         self.routes: dict[bytes, Route] = {}
         self.linked_books: dict[str, BookRoute] = {}
         """Books with chains by channel, for the protocol's shortest path; empty while down."""

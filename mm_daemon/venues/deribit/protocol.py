@@ -59,7 +59,7 @@ _LETTER_B = ord("b")
 _NS_PER_US = 1_000
 
 SUBSCRIBE_INTERVAL_NS = NS_PER_S // 3
-SUBSCRIBE_BURST = 8
+SUBSCRIBE_BURST = 9
 """A little under the venue's 3.3 calls a second and burst of 10, which 10028 would enforce."""
 
 _SUBSCRIBE_FAULTS = (11052, INVALID_PARAMS)

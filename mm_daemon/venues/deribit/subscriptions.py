@@ -31,9 +31,11 @@ class Batch(msgspec.Struct, frozen=True):
 class Subscriptions:
     """What is wanted, asked and granted on one connection."""
 
-    def __init__(self, session: Session, pacer: Pacer, scope: str) -> None:
+    def __init__(self, session: Session, pacer: Pacer, scope: str, reserve: int = 0) -> None:
+        """`reserve` calls of the pace are left to the other connection."""
         self._session = session
         self._pacer = pacer
+        self._reserve = reserve
         self._subscribe = f"{scope}/subscribe"
         self._unsubscribe = f"{scope}/unsubscribe"
         self._adds: list[Batch] = []
@@ -82,9 +84,9 @@ class Subscriptions:
 
     def pump(self, now_ns: Ns) -> None:
         """Sends what the pace allows, unsubscriptions first."""
-        while self._drops and self._pacer.take(now_ns):
+        while self._drops and self._pacer.take(now_ns, self._reserve):
             self._send(Ask.UNSUBSCRIBE, self._unsubscribe, self._drops.pop(0), now_ns)
-        while self._adds and self._pacer.take(now_ns):
+        while self._adds and self._pacer.take(now_ns, self._reserve):
             self._send(Ask.SUBSCRIBE, self._subscribe, self._adds.pop(0), now_ns)
 
     def on_subscribed(self, batch: Batch, granted: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -136,7 +138,7 @@ class Subscriptions:
 
     def next_deadline_ns(self) -> int | None:
         """When the pace allows the next call."""
-        return self._pacer.ready_ns() if self._adds or self._drops else None
+        return self._pacer.ready_ns(self._reserve) if self._adds or self._drops else None
 
     def state(self) -> tuple[object, ...]:
         """Everything remembered, for the digest."""
