@@ -34,6 +34,9 @@ FORWARD_MOVE_MIN = 1e-5
 MOVED_TICKS_MIN = 0.05
 """An option is reported as moved beyond this share of its tick."""
 
+STALE = -1.0
+"""Stands for the last valued forward of an expiry that must be valued anew."""
+
 (VOL, PRICE, PRICE_USD, DELTA, DELTA_ADJUSTED, GAMMA, VEGA, THETA, FORWARD, REPORTED) = range(10)
 _ROWS = 10
 (
@@ -136,7 +139,7 @@ class TheoBoard:
                 first = int(np.argmax(np.array(chain.expiries_ns) > now_ns))
                 chain.terms[E_AVERAGE, first] = averaging.average_usd
                 chain.terms[E_FIXED, first] = averaging.fixed_share
-                chain.terms[E_VALUED, first] = math.nan
+                chain.terms[E_VALUED, first] = STALE
         count = _refresh_into(
             chain.starts,
             chain.ids,
@@ -204,7 +207,7 @@ class TheoBoard:
         terms[E_BUMP_VOL] = calibration.bumps.vol
         terms[E_BUMP_SKEW] = calibration.bumps.skew
         terms[E_BUMP_WING] = calibration.bumps.wing
-        terms[E_VALUED] = math.nan
+        terms[E_VALUED] = STALE
         chain.version = calibration.version
         chain.aligned_ns = now_ns
 
@@ -228,13 +231,15 @@ def _refresh_into(
 ) -> int:
     """Revalue expiries whose forward left the last valued one; returns how many ids are in moved.
 
-    A NaN in E_VALUED (just aligned) always revalues; a NaN forward makes the expiry's values NaN.
+    STALE in E_VALUED always revalues; a NaN forward makes the expiry's values NaN, once.
     """
     count = 0
     for e in range(starts.size - 1):
         forward = terms[E_FORWARD, e]
         valued = terms[E_VALUED, e]
         if abs(forward - valued) <= FORWARD_MOVE_MIN * valued:
+            continue
+        if math.isnan(forward) and math.isnan(valued):
             continue
         begin, end = starts[e], starts[e + 1]
         n = end - begin
@@ -269,20 +274,49 @@ def _refresh_into(
             values,
         )
         terms[E_VALUED, e] = forward
-        for j in range(n):
-            i = ids[begin + j]
-            price = values[0, j]
-            columns[VOL, i] = vols[j]
-            # Rows of the board follow those of the valuation.
-            for row in range(VALUE_ROWS):
-                columns[PRICE + row, i] = values[row, j]
-            columns[FORWARD, i] = forward
-            step = tick[i] * (tick_step[i] if price > tick_above[i] * tick[i] else 1)
-            # Written so that appearing from or vanishing into NaN counts as a move.
-            if not abs(price - columns[REPORTED, i]) <= MOVED_TICKS_MIN * step and not (
-                math.isnan(price) and math.isnan(columns[REPORTED, i])
-            ):
-                columns[REPORTED, i] = price
-                moved[count] = i
-                count += 1
+        count = _publish_into(
+            ids[begin:end],
+            vols,
+            values,
+            forward,
+            tick,
+            tick_above,
+            tick_step,
+            columns,
+            moved,
+            count,
+        )
+    return count
+
+
+@kernel
+def _publish_into(
+    ids: Ints,
+    vols: Floats,
+    values: Floats,
+    forward: float,
+    tick: Floats,
+    tick_above: Ints,
+    tick_step: Ints,
+    columns: Floats,
+    moved: Ints,
+    count: int,
+) -> int:
+    """Write one expiry's values to the board and append the ids that moved."""
+    for j in range(ids.size):
+        i = ids[j]
+        price = values[0, j]
+        columns[VOL, i] = vols[j]
+        # Rows of the board follow those of the valuation.
+        for row in range(VALUE_ROWS):
+            columns[PRICE + row, i] = values[row, j]
+        columns[FORWARD, i] = forward
+        step = tick[i] * (tick_step[i] if price > tick_above[i] * tick[i] else 1)
+        # Written so that appearing from or vanishing into NaN counts as a move.
+        if not abs(price - columns[REPORTED, i]) <= MOVED_TICKS_MIN * step and not (
+            math.isnan(price) and math.isnan(columns[REPORTED, i])
+        ):
+            columns[REPORTED, i] = price
+            moved[count] = i
+            count += 1
     return count
