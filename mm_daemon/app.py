@@ -188,6 +188,7 @@ def process(role: str, daemon_file: Path) -> int:
 
 
 def _trader_main(config: Config, places: ChildPlaces) -> int:
+    from mm_daemon.core.warm_up import warm_up
     from mm_daemon.run.live import LiveTrader, run_live
 
     secret = os.environ.pop("MM_VENUE_KEY", "") or config.venue.key.secret()
@@ -202,6 +203,7 @@ def _trader_main(config: Config, places: ChildPlaces) -> int:
         params=config.params(fill_model=slots.get("fill"), spread_model=slots.get("spread")),
         venue_settings=lambda session: venue_settings(config, session),
         make_node=make_node,
+        warm_up=warm_up,
         language=DeribitLanguage(venue_settings(config, places.session.name)),
         inference=model_runner(models),
         secret=secret,
@@ -247,15 +249,24 @@ def _venue_main(config: Config, places: ChildPlaces) -> int:
 
 
 def serve_venue(listen: str, *, seed: int, scenario: str, speed: float, tier: str) -> None:
-    """`mm-daemon venue`: serves until interrupted. Raises OSError where the port is taken."""
-    import asyncio
+    """`mm-daemon venue`: serves until interrupted. ConfigError names what cannot be served."""
+    import signal
 
-    from mm_daemon.shell.venue_server import serve_venue as serve
+    from mm_daemon.shell.venue_main import run_venue
+    from mm_daemon.shell.venue_server import VenueStartError
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        asyncio.run(serve(listen, seed=seed, scenario=scenario, speed=speed, tier=tier))
+        run_venue(listen, seed=seed, scenario=scenario, speed=speed, tier=tier, announce=_say)
+    except VenueStartError as error:
+        raise ConfigError(str(error)) from error
     except KeyboardInterrupt:
         return
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 # -- the decision ---------------------------------------------------------------------------------

@@ -55,6 +55,11 @@ class Modes:
             and underlying not in self.hedge_halted
         )
 
+    def can_read(self) -> bool:
+        """Whether a session that answers questions about our orders is there."""
+        ready = (SessionPhase.AUTHENTICATED, SessionPhase.READY)
+        return self.phases[Conn.TRADE] in ready or self.phases[Conn.KILL] in ready
+
     def hedge_needs(self) -> int:
         """The permission a hedge names at the gate: HEDGE where granted, else REDUCE."""
         return HEDGE if self.permission & HEDGE else REDUCE

@@ -11,17 +11,20 @@ import numpy as np
 
 from mm_daemon.core.catalog import Ints
 from mm_daemon.core.intensity import Model
-from mm_daemon.core.quote_terms import CostMatrices, LiveColumns
+from mm_daemon.core.quote_terms import CostMatrices
 from mm_daemon.core.scheduler import Addressing, Credits, FlightColumns, Planned
+from mm_daemon.core.skew_terms import atm_terms, half_spreads
 from mm_daemon.core.state import EngineState
 from mm_daemon.core.throttle import Pool
 from mm_daemon.domain.intents import CancelQuotes, MassQuote
-from mm_daemon.domain.outputs import AskInference, QuoteRecord
+from mm_daemon.domain.outputs import AskFactors, AskInference, QuoteRecord
 from mm_daemon.domain.params import UnderlyingParams
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
 
 RECOMPOSE_NS = NS_PER_S
 """Pace of refreshing intensities, leans and the whole choice without any other cause."""
+RISK_GREEKS_NS = NS_PER_S // 10
+"""Pace of giving the risk gate fresh greeks: between two, positions move and greeks hardly do."""
 PULL_RETRY_NS = NS_PER_S // 2
 _NOTHING: Ints = np.empty(0, dtype=np.int64)
 
@@ -33,6 +36,7 @@ class QuoteDesk:
         self._s = state
         self._recompose_ns: dict[str, int] = {}
         self._refresh_all: dict[str, bool] = {}
+        self._greeks_ns: dict[str, int] = {}
         self._pulled_ns = 0
         self.settle_ns = 0
         """The latest `valid_until` of any quote message that left."""
@@ -94,7 +98,13 @@ class QuoteDesk:
         s.metrics.add("mm_orders_total", kind="cancel", outcome="sent")
 
     def digest_words(self) -> tuple[object, ...]:
-        return (self._recompose_ns, self._refresh_all, self._pulled_ns, self.settle_ns)
+        return (
+            self._recompose_ns,
+            self._refresh_all,
+            self._greeks_ns,
+            self._pulled_ns,
+            self.settle_ns,
+        )
 
     def _revalue_one(self, name: str, now_ns: Ns) -> Ints:
         s = self._s
@@ -102,7 +112,11 @@ class QuoteDesk:
         s.features.observe(name, s.forwards.perpetual(name), now_ns)
         for instrument_id, price in s.forwards.linear_prices(name, s.market):
             s.theo.set_linear(instrument_id, price)
-        return s.theo.refresh(name, forwards, s.calibrators[name].calibration, now_ns)
+        changed = s.theo.refresh(name, forwards, s.calibrator.current(name), now_ns)
+        if now_ns >= self._greeks_ns.get(name, 0):
+            self._greeks_ns[name] = now_ns + RISK_GREEKS_NS
+            s.refresh_risk_greeks(name, now_ns)
+        return changed
 
     def _recompose(self, params: UnderlyingParams, now_ns: Ns) -> None:
         """Intensities and leans for the whole underlying; asks the models when they are due."""
@@ -113,9 +127,9 @@ class QuoteDesk:
         s.intensity.set_analytic(ids, params.intensity, s.theo)
         age_ns_max = int(s.params.breaker.model_age_s_max * NS_PER_S)
         s.intensity.compose(name, ids, now_ns, age_ns_max=age_ns_max)
-        s.skew.refresh(name, s.theo, s.intensity, s.portfolio.position_lots, now_ns)
+        self._lean(params, now_ns)
         for model in Model:
-            if s.intensity.is_due(model, name, now_ns) and s.theo.is_valued(name):
+            if s.intensity.is_due(model, name, now_ns) and s.calibrator.current(name) is not None:
                 rows = s.features.build(name, ids, s.market, s.theo, now_ns)
                 ask_id = s.outbox.take_id()
                 s.intensity.on_asked(ask_id, model, name, ids, now_ns)
@@ -125,27 +139,55 @@ class QuoteDesk:
                     )
                 )
 
+    def _lean(self, params: UnderlyingParams, now_ns: Ns) -> None:
+        """Renews leans, and asks compute for the factors' inner matrix when it is due."""
+        s, name = self._s, params.name
+        calibration = s.calibrator.current(name)
+        if calibration is None:
+            return
+        half = half_spreads(s.catalog, s.option_ids[name], s.market.touch, s.theo)
+        sizes = s.size_lots(name)
+        hedged = params.hedge.collateral_hedged
+        if s.skew.is_due(name, now_ns):
+            ask_id = s.outbox.take_id()
+            atm, beta = atm_terms(s.catalog, name, calibration)
+            request = s.skew.request(
+                ask_id,
+                name,
+                params.skew,
+                s.theo,
+                s.intensity.columns,
+                half,
+                sizes,
+                atm_vol=atm,
+                spot_beta=beta,
+                is_collateral_hedged=hedged,
+                now_ns=now_ns,
+            )
+            s.outbox.put(AskFactors(ask_id=ask_id, underlying=name, request=request))
+        s.skew.measure(
+            name,
+            params.skew,
+            s.theo,
+            s.intensity.columns,
+            half,
+            sizes,
+            is_collateral_hedged=hedged,
+            now_ns=now_ns,
+        )
+        s.skew.refresh(name, s.portfolio.position_lots, s.theo)
+
     def _quote_one(self, params: UnderlyingParams, ids: Ints, now_ns: Ns) -> None:
         s, name = self._s, params.name
         working = s.working
         group = params.mmp.group
-        asked = LiveColumns(
-            working.asked_bid_ticks,
-            working.asked_bid_lots,
-            working.asked_ask_ticks,
-            working.asked_ask_lots,
-        )
+        asked = s.asked()
         credit_usd = s.scheduler.credit_price_usd(group, now_ns)
         if ids.size:
             s.quoter.choose(
                 ids,
                 s.market.touch,
-                LiveColumns(
-                    working.live_bid_ticks,
-                    working.live_bid_lots,
-                    working.live_ask_ticks,
-                    working.live_ask_lots,
-                ),
+                s.live(),
                 asked,
                 CostMatrices(s.skew.columns, s.intensity.columns),
                 s.theo,
@@ -169,7 +211,7 @@ class QuoteDesk:
             gain_min_usd=max(params.quoting.requote_gain_min_usd, credit_usd),
         )
         if plan.messages:
-            s.refresh_risk(name, now_ns)
+            s.risk.refresh(s.portfolio.position_lots, s.working)
             for planned in plan.messages:
                 self._send(planned, now_ns)
 
@@ -196,6 +238,7 @@ class QuoteDesk:
             return
         s.working.register(allowed, now_ns)
         s.quoter.approve(planned.ids, s.theo)
+        s.theo_sent[planned.ids] = s.theo.price[planned.ids]
         self.settle_ns = max(self.settle_ns, allowed.valid_until_ns)
         s.outbox.put(_record(allowed, s))
         s.outbox.send(allowed)

@@ -226,6 +226,7 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     venue: Name
     account: Name
+    shard: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]{1,12}$")]
     environment: Literal["sim", "test", "prod"]
     underlyings: tuple[UnderlyingParams, ...]
     breaker: BreakerParams

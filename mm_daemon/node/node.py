@@ -26,6 +26,7 @@ from mm_daemon.domain.inputs import (
 )
 from mm_daemon.domain.intents import Intent
 from mm_daemon.domain.outputs import Disconnect, Output
+from mm_daemon.domain.standing import Standing
 from mm_daemon.domain.units import Ns
 from mm_daemon.venues.protocol import VenueProtocol
 
@@ -52,6 +53,8 @@ class Engine(Protocol):
     def view(self, name: str, now_ns: Ns) -> bytes: ...
 
     def metrics(self) -> Sequence[float]: ...
+
+    def standing(self) -> Standing: ...
 
     def digest(self) -> bytes: ...
 
@@ -121,6 +124,14 @@ class Node:
     def view(self, name: str) -> bytes:
         """A picture for people, as of the last step. Changes nothing."""
         return self.engine.view(name, Ns(self._last_ns))
+
+    def metrics(self) -> Sequence[float]:
+        """Values of `domain.metrics.node_families`, in order; nothing before the first input."""
+        return self._engine.metrics() if self._engine is not None else ()
+
+    def standing(self) -> Standing:
+        """What the guard and the operator may know, as of the last step."""
+        return self.engine.standing()
 
     def digest(self) -> bytes:
         """16 bytes over all state."""

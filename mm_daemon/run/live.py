@@ -54,6 +54,8 @@ class LiveTrader:
     venue_settings: Callable[[str], bytes]
     """The protocol's settings for a session name, as MessagePack."""
     make_node: Callable[[], TraderNode]
+    warm_up: Callable[[Start], object]
+    """Compiles the kernels; runs before the loop counts as alive."""
     language: VenueLanguage
     inference: Inference | None
     secret: str
@@ -87,6 +89,7 @@ async def _trade(live: LiveTrader, places: ChildPlaces) -> int:
         latch_permission=page.permission,
         latch_tasks=page.tasks,
     )
+    live.warm_up(start)
     write_header(places.session, {"machine": machine_facts(live.lock_path), "epoch": start.epoch})
     (places.session / CONFIG).write_text(live.config_text)
     tape = Tape(places.session)

@@ -17,14 +17,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mm_daemon.domain.permission import OPERATOR, PRESETS
-from mm_daemon.ipc.latch import LatchError, LatchStore
+from mm_daemon.ipc.control import live_page, open_latch, raise_everywhere
 from mm_daemon.ipc.layout import Layout
-from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION, Page, PageError, page_is_owned
-from mm_daemon.ipc.wake import wake
+from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION
 
 TIMEOUT_S = 5.0
 CONFIRM_TIMEOUT_S = 20.0
 POLL_S = 0.05
+HARD_STOP = "hard_stop"
 AUTH_VARIABLE = "MM_TOKEN"
 
 
@@ -125,30 +125,18 @@ def kill(endpoint: Endpoint, *, level: str, reason: str, is_waiting: bool) -> Ki
 
 
 def _kill_without_ops(layout: Layout, level: str, reason: str) -> tuple[int, str]:
-    page = _live_page(layout)
-    store = LatchStore(layout.latch, page)
     try:
-        generation = store.raise_latch(OPERATOR, PRESETS[level], reason, ts_ns=time.time_ns())
-    except LatchError as error:
-        raise OperatorError(str(error)) from error
-    if page is None:
-        return generation, "file"
-    wake(layout.wake)
-    return generation, "page"
-
-
-def _live_page(layout: Layout) -> Page | None:
-    if not page_is_owned(layout.page):
-        return None
-    try:
-        return Page.attach(layout.page)
-    except PageError:
-        return None
+        raised = raise_everywhere(layout, OPERATOR, PRESETS[level], reason, ts_ns=time.time_ns())
+    except OSError as error:
+        raise OperatorError(f"the page is latched, but the file is not: {error}") from error
+    if level == HARD_STOP:
+        open_latch(layout).block_start(reason)
+    return raised.generation, "file" if raised.page is None else "page"
 
 
 def _wait_swept(endpoint: Endpoint, generation: int) -> bool:
     deadline_s = time.monotonic() + CONFIRM_TIMEOUT_S
-    page = None if endpoint.url else _live_page(endpoint.layout)
+    page = None if endpoint.url else live_page(endpoint.layout)
     while time.monotonic() < deadline_s:
         if page is not None:
             seen, swept = page.words[GENERATION_SEEN], page.words[SWEPT_GENERATION]

@@ -55,6 +55,7 @@ from mm_daemon.domain.permission import (
     Clearer,
     Mask,
 )
+from mm_daemon.domain.standing import Standing
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.page import (
@@ -86,21 +87,6 @@ PUBLISH_S = 0.1
 GC_IDLE_S = 5.0
 GC_THRESHOLDS = (200_000, 50, 1_000)
 EXIT_CRASHED = 70
-
-
-class Standing(Protocol):
-    """What the node lets the guard and the operator know through the shared page."""
-
-    @property
-    def state(self) -> TraderState: ...
-
-    @property
-    def swept_generation(self) -> int:
-        """The latch generation for which the venue showed nothing open, twice."""
-        ...
-
-    @property
-    def is_reconciled(self) -> bool: ...
 
 
 class TraderNode(KernelNode, Protocol):
@@ -371,7 +357,7 @@ class Trader:
         if standing.is_reconciled:
             words[RECONCILED_INCARNATION] = self._incarnation
         if not self._is_draining:
-            self._page.trader_state = standing.state
+            self._page.trader_state = TraderState[standing.stage.name]
         self._loop.call_later(PUBLISH_S, self._publish)
 
     def _collect_garbage(self) -> None:

@@ -1,0 +1,119 @@
+"""What the venue says of our account, brought to orders, positions, cash and the ledger.
+
+A fill is booked, counted on its order and written to the ledger in the same step. Everything else
+the venue says here is evidence about orders, the account's state, or the answer to a question.
+"""
+
+from __future__ import annotations
+
+from mm_daemon.core.portfolio import Booking
+from mm_daemon.core.state import EngineState
+from mm_daemon.domain.events import MmpTriggered, QuoteSideFailed, RequestDone
+from mm_daemon.domain.intents import CancelAll, CancelOrder, CancelQuotes, MassQuote, PlaceOrder
+from mm_daemon.domain.orders import AccountEvidence, FillEvidence, OrderEvidence, RejectReason
+from mm_daemon.domain.outputs import FillRecord
+from mm_daemon.domain.units import COIN_SCALE, Ns
+
+
+class AccountDesk:
+    """Handlers of account events over the state."""
+
+    def __init__(self, state: EngineState) -> None:
+        self._s = state
+        self.fills_applied = 0
+
+    def on_order(self, evidence: OrderEvidence, now_ns: Ns) -> None:
+        self._s.working.on_order(evidence, now_ns)
+
+    def on_fill(self, fill: FillEvidence, now_ns: Ns) -> bool:
+        """Books one trade; True where it was new. Duplicates and parked fills are counted."""
+        s = self._s
+        booking = s.portfolio.book(fill)
+        if booking is Booking.DUPLICATE:
+            s.metrics.add("mm_fills_duplicate_total")
+            return False
+        if booking is not Booking.APPLIED:
+            s.outbox.log("error", "fill_parked", trade_id=fill.trade_id, why=booking.value)
+            return False
+        s.working.on_fill(fill, now_ns)
+        self.fills_applied += 1
+        s.metrics.add("mm_fills_total", source=fill.source)
+        theo = float(s.theo.price[fill.instrument_id])
+        s.outbox.put(
+            FillRecord(
+                fill=fill,
+                instrument=s.names[fill.instrument_id],
+                theo_at_decision=float(s.theo_sent[fill.instrument_id]),
+                theo_at_fill=theo,
+            )
+        )
+        s.outbox.log(
+            "info",
+            "fill",
+            instrument=s.names[fill.instrument_id],
+            side=fill.side.name.lower(),
+            amount=s.catalog.instruments[fill.instrument_id].amount(fill.lots),
+            price=fill.price_e8 / COIN_SCALE,
+            theo=theo,
+            maker=fill.is_maker,
+            trade_id=fill.trade_id,
+        )
+        return True
+
+    def on_request_done(self, done: RequestDone, now_ns: Ns) -> None:
+        s = self._s
+        intent = s.working.on_request_done(done, now_ns)
+        kind = _kind_of(intent)
+        if kind is None:
+            return
+        if done.reason is None:
+            outcome = "accepted"
+        elif done.reason is RejectReason.UNKNOWN_OUTCOME:
+            outcome = "unknown"
+        else:
+            outcome = "rejected"
+            s.metrics.add("mm_order_rejects_total", reason=done.reason.value)
+            s.outbox.log(
+                "warning",
+                "request_rejected",
+                kind=kind,
+                reason=done.reason.value,
+                code=done.code,
+                message=done.message,
+            )
+        s.metrics.add("mm_orders_total", kind=kind, outcome=outcome)
+
+    def on_side_failed(self, failed: QuoteSideFailed, now_ns: Ns) -> None:
+        self._s.working.on_side_failed(failed, now_ns)
+        self._s.metrics.add("mm_order_rejects_total", reason=failed.reason.value)
+
+    def on_withheld(self, request_id: int, reason: str, now_ns: Ns) -> None:
+        s = self._s
+        kind = _kind_of(s.working.on_withheld(request_id, now_ns))
+        if kind is not None:
+            s.metrics.add("mm_orders_total", kind=kind, outcome="withheld")
+            s.outbox.log("warning", "frame_withheld", kind=kind, reason=reason)
+
+    def on_mmp(self, event: MmpTriggered, now_ns: Ns) -> None:
+        s = self._s
+        s.working.on_group_pulled(event.mmp_group, now_ns)
+        s.metrics.add("mm_mmp_trips_total", by="venue")
+        s.outbox.log("error", "mmp_triggered", group=event.mmp_group, index=event.index_name)
+
+    def on_account(self, evidence: AccountEvidence, now_ns: Ns) -> None:
+        s = self._s
+        s.equity_coin[evidence.currency] = evidence.equity_e8 / COIN_SCALE
+        if evidence.margin_balance_e8 > 0:
+            use = evidence.initial_margin_e8 / evidence.margin_balance_e8
+            s.margin_use[evidence.currency] = use
+
+
+def _kind_of(intent: object) -> str | None:
+    """Label of a request in metrics, None for what is not counted."""
+    if isinstance(intent, MassQuote):
+        return "quote"
+    if isinstance(intent, PlaceOrder):
+        return "hedge"
+    if isinstance(intent, CancelOrder | CancelQuotes | CancelAll):
+        return "cancel"
+    return None

@@ -1,0 +1,437 @@
+"""The decision: events in, intents and outputs out, in one fixed order.
+
+Events only change state; `decide` (one flush) and timers act on it. The order of one decision:
+revalue what moved; see what may be done at all; take away what may not stay; reconcile; quote;
+hedge. What must not wait for a flush (losing permission, a lost session, a kill) acts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from mm_daemon.core.account_desk import AccountDesk
+from mm_daemon.core.catalog import Catalog
+from mm_daemon.core.gauges import set_gauges
+from mm_daemon.core.modes import JOURNAL_DEAD_NS, Modes
+from mm_daemon.core.outbox import Outbox
+from mm_daemon.core.quote_desk import QuoteDesk
+from mm_daemon.core.state import EngineState
+from mm_daemon.core.sweep import Sweep, SweepState
+from mm_daemon.core.view_builder import build_view
+from mm_daemon.domain.events import (
+    AccountConfirmed,
+    BookChanged,
+    BookLost,
+    CreditLimits,
+    Event,
+    ExpirationEstimate,
+    FrameRefused,
+    IndexSeen,
+    InstrumentsRead,
+    InstrumentStateChanged,
+    MmpTriggered,
+    OpenOrdersRead,
+    PlatformChanged,
+    PublicTrade,
+    QuoteSideFailed,
+    RequestDone,
+    SessionChanged,
+    TickerSeen,
+    VolIndexSeen,
+)
+from mm_daemon.domain.frames import Conn
+from mm_daemon.domain.inputs import (
+    Drain,
+    FactorsAnswer,
+    FitAnswer,
+    HealthSample,
+    InferenceAnswer,
+    Input,
+    LatchChanged,
+    OperatorReset,
+    PermitChanged,
+    Start,
+    TraderKnob,
+    Withheld,
+)
+from mm_daemon.domain.intents import Intent
+from mm_daemon.domain.orders import AccountEvidence, FillEvidence, OrderEvidence
+from mm_daemon.domain.outputs import AskFit, Drained, Output
+from mm_daemon.domain.permission import SWEEP
+from mm_daemon.domain.standing import Stage, Standing
+from mm_daemon.domain.units import NS_PER_MS, Ns
+
+HOUSEKEEPING_NS = 100 * NS_PER_MS
+EARLY_EVENTS_MAX = 10_000
+
+Handler = Callable[[Any, Ns], None]
+MARKET_EVENTS = (
+    BookChanged,
+    BookLost,
+    TickerSeen,
+    PublicTrade,
+    IndexSeen,
+    VolIndexSeen,
+    ExpirationEstimate,
+    InstrumentStateChanged,
+    PlatformChanged,
+)
+
+
+class Engine:
+    """One account's decision. Made by the first input of a session."""
+
+    def __init__(self, start: Start) -> None:
+        self.start = start
+        self.modes = Modes(start)
+        self.outbox = Outbox(start.first_sequence)
+        self.sweep = Sweep()
+        self.state: EngineState | None = None
+        self._early: list[Event] = []
+        self.quotes: QuoteDesk
+        self.account: AccountDesk
+        self._now_ns = Ns(0)
+        self._housekeeping_ns = 0
+        self.started_ns = 0
+        self._on_event: dict[type, Handler] = {
+            SessionChanged: self._on_session,
+            AccountConfirmed: self._on_confirmed,
+            InstrumentsRead: self._on_instruments,
+            FrameRefused: self._on_frame_refused,
+        }
+        self._on_input: dict[type, Handler] = {
+            Start: self._on_start,
+            LatchChanged: self._on_latch,
+            PermitChanged: self._on_permit,
+            HealthSample: self._on_health,
+            Withheld: self._on_withheld,
+            FitAnswer: self._on_fit,
+            FactorsAnswer: self._on_factors,
+            InferenceAnswer: self._on_inference,
+            TraderKnob: self._on_knob,
+            OperatorReset: self._on_reset,
+            Drain: self._on_drain,
+        }
+
+    # -- the node's calls -------------------------------------------------------------------------
+
+    def on_events(self, events: Sequence[Event], now_ns: Ns) -> None:
+        self._now_ns = now_ns
+        handlers = self._on_event
+        for event in events:
+            handler = handlers.get(type(event))
+            if handler is not None:
+                handler(event, now_ns)
+            elif len(self._early) < EARLY_EVENTS_MAX:
+                # Before the catalogue nothing can be counted in lots: it waits, in order.
+                self._early.append(event)
+
+    def on_input(self, event: Input, now_ns: Ns) -> None:
+        self._now_ns = now_ns
+        self._on_input[type(event)](event, now_ns)
+
+    def decide(self, now_ns: Ns) -> None:
+        """One flush."""
+        state = self.state
+        if state is None:
+            self.modes.refresh(now_ns)
+            return
+        moved = self.quotes.revalue(now_ns)
+        self._follow_modes(now_ns)
+        self._calibrate(now_ns)
+        self.quotes.quote(moved, now_ns)
+        self._poll_sweep(now_ns)
+
+    def on_timer(self, now_ns: Ns) -> None:
+        """Housekeeping; the flush that follows decides."""
+        self._housekeeping_ns = now_ns + HOUSEKEEPING_NS
+        if self.state is None:
+            return
+        if self.modes.quoting_reasons and self._has_quotes():
+            self.quotes.pull(", ".join(self.modes.quoting_reasons), now_ns, freeze=False)
+        self._poll_sweep(now_ns)
+
+    def next_deadline_ns(self) -> Ns | None:
+        due = [self._housekeeping_ns]
+        due += [ns for ns in (self.modes.next_ns(Ns(0)), self.sweep.next_ns()) if ns is not None]
+        return Ns(min(due))
+
+    def take_outputs(self) -> list[Output]:
+        return self.outbox.take_outputs()
+
+    def take_intents(self) -> list[Intent]:
+        return self.outbox.take_intents()
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def _on_session(self, event: SessionChanged, now_ns: Ns) -> None:
+        conn = Conn(event.conn)
+        self.modes.phases[conn] = event.phase
+        self.modes.is_reconciled = True  # TEMP
+        self.outbox.log(
+            "info",
+            "session_changed",
+            conn=conn.name.lower(),
+            phase=event.phase.value,
+            reason=event.reason,
+        )
+        self._follow_modes(now_ns)
+
+    def _on_confirmed(self, event: AccountConfirmed, now_ns: Ns) -> None:
+        self.modes.confirmed = event
+
+    def _on_frame_refused(self, event: FrameRefused, now_ns: Ns) -> None:
+        self.outbox.log(
+            "warning", "frame_refused", conn=Conn(event.conn).name.lower(), reason=event.reason
+        )
+        if self.state is not None:
+            self.state.metrics.add("mm_frames_refused_total")
+
+    def _on_instruments(self, event: InstrumentsRead, now_ns: Ns) -> None:
+        """The first complete catalogue makes the state; later ones make it grow."""
+        underlyings = tuple(one.name for one in self.start.params.underlyings)
+        known = {instrument.underlying: None for instrument in event.instruments}
+        if any(name not in known for name in underlyings):
+            return
+        mine = tuple(i for i in event.instruments if i.underlying in underlyings)
+        assert len(mine) == len(event.instruments), "the protocol filters to our underlyings"
+        catalog = Catalog(event.instruments, underlyings)
+        if self.state is not None:
+            if len(catalog) > len(self.state.catalog):
+                self.state.grow(catalog)
+                self.quotes.invalidate()
+            return
+        self.state = EngineState(self.start, catalog, self.modes, self.outbox)
+        self.quotes = QuoteDesk(self.state)
+        self.account = AccountDesk(self.state)
+        self._bind(self.state)
+        early, self._early = self._early, []
+        self.on_events(early, now_ns)
+        self.outbox.log("info", "catalogue_ready", instruments=len(catalog))
+
+    def _bind(self, state: EngineState) -> None:
+        """Routes events straight to the component that takes them."""
+        self._on_event.update(dict.fromkeys(MARKET_EVENTS, state.market.on_event))
+        account = self.account
+        self._on_event.update(
+            {
+                BookLost: self._on_book_lost,
+                OrderEvidence: account.on_order,
+                FillEvidence: self._on_fill,
+                RequestDone: account.on_request_done,
+                QuoteSideFailed: account.on_side_failed,
+                MmpTriggered: account.on_mmp,
+                AccountEvidence: account.on_account,
+                CreditLimits: state.throttle.set_limits,
+                OpenOrdersRead: self._on_open_orders,
+            }
+        )
+
+    def _on_book_lost(self, event: BookLost, now_ns: Ns) -> None:
+        assert self.state is not None
+        self.state.market.on_event(event, now_ns)
+        self.state.metrics.add("mm_book_gaps_total")
+
+    def _on_fill(self, fill: FillEvidence, now_ns: Ns) -> None:
+        assert self.state is not None
+        if self.account.on_fill(fill, now_ns):
+            self.quotes.invalidate(self.state.catalog.instruments[fill.instrument_id].underlying)
+
+    def _on_open_orders(self, event: OpenOrdersRead, now_ns: Ns) -> None:
+        self.sweep.on_read(event, now_ns)
+
+    # -- inputs -----------------------------------------------------------------------------------
+
+    def _on_start(self, event: Start, now_ns: Ns) -> None:
+        self.started_ns = now_ns
+        self._housekeeping_ns = now_ns + HOUSEKEEPING_NS
+        self.outbox.log("info", "started", session=event.session, epoch=event.epoch)
+
+    def _on_latch(self, event: LatchChanged, now_ns: Ns) -> None:
+        self.modes.generation = event.generation
+        self.modes.permission = event.permission
+        self.modes.tasks = event.tasks
+        self._follow_modes(now_ns)
+        if event.tasks & SWEEP:
+            self._begin_sweep(event.generation, now_ns)
+        elif self.sweep.state is not SweepState.IDLE and not self.modes.is_draining:
+            self.sweep.stop()
+
+    def _on_permit(self, event: PermitChanged, now_ns: Ns) -> None:
+        self.modes.permit_deadline_ns = event.deadline_ns
+
+    def _on_health(self, event: HealthSample, now_ns: Ns) -> None:
+        self.modes.journal_is_sound = event.journal_lag_ns < JOURNAL_DEAD_NS
+        self._follow_modes(now_ns)
+
+    def _on_withheld(self, event: Withheld, now_ns: Ns) -> None:
+        if self.state is not None:
+            self.account.on_withheld(event.request_id, event.reason, now_ns)
+
+    def _on_fit(self, event: FitAnswer, now_ns: Ns) -> None:
+        state = self.state
+        if state is None:
+            return
+        verdict = state.calibrator.on_answer(event, now_ns)
+        outcome = "failed" if event.error else "accepted" if verdict.accepted else "refused"
+        state.metrics.add("mm_surface_fits_total", underlying=event.underlying, verdict=outcome)
+        if outcome == "accepted":
+            counts = state.fits_accepted
+            counts[event.underlying] = counts.get(event.underlying, 0) + 1
+        else:
+            reason = event.error or verdict.reason.value
+            self.outbox.log("warning", "fit_refused", underlying=event.underlying, reason=reason)
+        self.quotes.invalidate(event.underlying)
+
+    def _on_factors(self, event: FactorsAnswer, now_ns: Ns) -> None:
+        state = self.state
+        if state is None:
+            return
+        reason = state.skew.on_answer(event, now_ns)
+        if reason:
+            self.outbox.log("warning", "factors_refused", underlying=event.underlying, why=reason)
+        self.quotes.invalidate(event.underlying)
+
+    def _on_inference(self, event: InferenceAnswer, now_ns: Ns) -> None:
+        if self.state is not None:
+            refused = self.state.intensity.on_answer(event, now_ns)
+            if refused is not None:
+                self.outbox.log(
+                    "warning", "model_fallback", model=event.model, reason=refused.value
+                )
+
+    def _on_knob(self, event: TraderKnob, now_ns: Ns) -> None:
+        state = self.state
+        if state is None:
+            return
+        refusal = state.knobs.set(event, state.catalog)
+        state.apply_settings()
+        self.quotes.invalidate()
+        self.outbox.log(
+            "info",
+            "knob",
+            name=event.name,
+            value=event.value,
+            actor=event.actor,
+            outcome=refusal.value if refusal else "in force",
+        )
+
+    def _on_reset(self, event: OperatorReset, now_ns: Ns) -> None:
+        reentry_s = max(one.quoting.reentry_s for one in self.start.params.underlyings)
+        self.modes.on_reset(reentry_s, now_ns)
+        if self.state is not None:
+            self.quotes.invalidate()
+
+    def _on_drain(self, event: Drain, now_ns: Ns) -> None:
+        self.modes.is_draining = True
+        self.outbox.log("info", "draining", reason=event.reason)
+        if self.state is None:
+            self.outbox.put(Drained(is_confirmed=True, open_orders=0))
+            return
+        self._follow_modes(now_ns)
+        self._begin_sweep(self.modes.generation, now_ns)
+
+    def assume_reconciled(self) -> None:
+        """For a rehearsal without a venue (`warm_up`): there is nothing to reconcile with."""
+        self.modes.is_reconciled = True
+
+    # -- acts -------------------------------------------------------------------------------------
+
+    def _follow_modes(self, now_ns: Ns) -> None:
+        """Losing permission to quote pulls at once, before any flush."""
+        if self.modes.refresh(now_ns) and self.state is not None:
+            if self.modes.quoting_reasons:
+                why = ", ".join(self.modes.quoting_reasons)
+                self.outbox.log("warning", "quoting_stopped", reason=why)
+                if self._has_quotes():
+                    self.quotes.pull(why, now_ns, freeze=False)
+            else:
+                self.outbox.log("info", "quoting_allowed")
+                self.quotes.invalidate()
+
+    def _has_quotes(self) -> bool:
+        state = self.state
+        assert state is not None
+        return bool(state.working.live_bid_lots.any() or state.working.live_ask_lots.any())
+
+    def _calibrate(self, now_ns: Ns) -> None:
+        state = self.state
+        assert state is not None
+        for name in state.underlyings:
+            forwards = state.forwards.of(name)
+            if not state.calibrator.is_due(name, forwards, float("nan"), now_ns):
+                continue
+            ask_id = self.outbox.take_id()
+            request = state.calibrator.request(
+                ask_id,
+                name,
+                state.catalog,
+                state.market.touch,
+                state.live(),
+                forwards,
+                now_ns,
+            )
+            self.outbox.put(AskFit(ask_id=ask_id, underlying=name, request=request))
+
+    def _begin_sweep(self, generation: int, now_ns: Ns) -> None:
+        settle_ns = self.quotes.settle_ns if self.state is not None else 0
+        self.sweep.begin(generation, settle_ns, now_ns, self.outbox)
+
+    def _poll_sweep(self, now_ns: Ns) -> None:
+        was = self.sweep.state
+        self.sweep.poll(now_ns, self.modes.can_read(), self.outbox)
+        if self.modes.is_draining and self.sweep.state is SweepState.CONFIRMED:
+            self.outbox.put(Drained(is_confirmed=True, open_orders=0))
+            self.sweep.stop()
+        elif was is not self.sweep.state:
+            self.outbox.log("info", "sweep", state=self.sweep.state.value)
+
+    # -- looking in -------------------------------------------------------------------------------
+
+    def view(self, name: str, now_ns: Ns) -> bytes:
+        """One of `domain.views`, as MessagePack. KeyError for an unknown name."""
+        return build_view(self, name, now_ns)
+
+    def band_coin(self, underlying: str) -> float:
+        """Half-width of the delta band in force, coin."""
+        return self.start.params.underlyings[
+            [one.name for one in self.start.params.underlyings].index(underlying)
+        ].hedge.band_delta_coin
+
+    def metrics(self) -> Sequence[float]:
+        """Counters as they are; gauges brought up to date now."""
+        state = self.state
+        if state is None:
+            return ()
+        set_gauges(self, state, self._now_ns)
+        return state.metrics.values
+
+    def standing(self) -> Standing:
+        stage = Stage.RUNNING
+        if self.state is None:
+            stage = Stage.STARTING
+        elif self.sweep.state is SweepState.RUNNING:
+            stage = Stage.SETTLING
+        elif self.modes.tasks & SWEEP:
+            stage = Stage.KILLED_CONFIRMED
+        elif not self.modes.is_reconciled:
+            stage = Stage.RECONCILING
+        return Standing(
+            stage=stage,
+            swept_generation=self.sweep.confirmed_generation,
+            is_reconciled=self.modes.is_reconciled,
+        )
+
+    def digest(self) -> bytes:
+        """16 bytes over all state."""
+        hasher = blake2b(digest_size=16)
+        hasher.update(repr(self.modes.digest_words()).encode())
+        hasher.update(repr(self.sweep.digest_words()).encode())
+        hasher.update(self.outbox.digest())
+        hasher.update(repr((self._housekeeping_ns, len(self._early))).encode())
+        if self.state is not None:
+            hasher.update(repr(self.quotes.digest_words()).encode())
+            hasher.update(self.state.digest())
+        return hasher.digest()

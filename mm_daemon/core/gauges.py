@@ -1,0 +1,78 @@
+"""Gauges of the decision, brought up to date when the shell publishes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mm_daemon.core.state import EngineState
+from mm_daemon.core.throttle import Pool
+from mm_daemon.core.view_builder import limit_use, two_sided
+from mm_daemon.domain.units import NS_PER_S, Ns
+
+if TYPE_CHECKING:
+    from mm_daemon.core.engine import Engine
+
+
+def set_gauges(engine: Engine, state: EngineState, now_ns: Ns) -> None:
+    """Writes every gauge that follows from the state."""
+    _orders(state, now_ns)
+    for name in state.underlyings:
+        _underlying(engine, state, name, now_ns)
+    put = state.metrics.set
+    put("mm_feed_age_seconds", _age_s(state.market.last_event_ns, now_ns), feed="market")
+    put("mm_venue_rate_tokens", state.throttle.available(Pool.ORDERS, now_ns), bucket="orders")
+    put("mm_venue_rate_tokens", state.throttle.available(Pool.QUOTES, now_ns), bucket="quotes")
+
+
+def _orders(state: EngineState, now_ns: Ns) -> None:
+    put = state.metrics.set
+    unknowns = state.working.unknowns()
+    put("mm_orders_unknown", unknowns.count)
+    oldest = _age_s(unknowns.oldest_since_ns, now_ns) if unknowns.oldest_since_ns else 0.0
+    put("mm_order_state_age_seconds", oldest)
+    put(
+        "mm_orders_live",
+        sum(1 for order in state.working.open_orders() if order.rests and not order.is_quote),
+    )
+    put("mm_fills_parked", len(state.portfolio.parked))
+
+
+def _underlying(engine: Engine, state: EngineState, name: str, now_ns: Ns) -> None:
+    put = state.metrics.set
+    ids = state.option_ids[name]
+    working = state.working
+    put("mm_options_listed", ids.size, underlying=name)
+    put("mm_options_two_sided", two_sided(state, name), underlying=name)
+    bids = np.count_nonzero(working.live_bid_lots[ids])
+    asks = np.count_nonzero(working.live_ask_lots[ids])
+    put("mm_quotes_live", float(bids), underlying=name, side="bid")
+    put("mm_quotes_live", float(asks), underlying=name, side="ask")
+    invalid = np.count_nonzero(~state.market.book_valid[ids])
+    put("mm_book_invalid", float(invalid), underlying=name)
+    totals = state.position_greeks(name)
+    put("mm_greeks", totals.delta_adjusted, underlying=name, greek="delta")
+    put("mm_greeks", totals.delta, underlying=name, greek="delta_black")
+    put("mm_greeks", totals.gamma_usd, underlying=name, greek="gamma")
+    put("mm_greeks", totals.vega_usd, underlying=name, greek="vega")
+    put("mm_greeks", totals.theta_usd, underlying=name, greek="theta")
+    for limit, use in limit_use(state, name).items():
+        put("mm_limit_utilization_ratio", use, underlying=name, limit=limit)
+    margin = state.margin_use.get(state.settle_currency[name], math.nan)
+    put("mm_limit_utilization_ratio", margin, underlying=name, limit="margin")
+    put(
+        "mm_surface_age_seconds",
+        state.calibrator.surface_age_ns(name, now_ns) / NS_PER_S,
+        underlying=name,
+    )
+    calibration = state.calibrator.current(name)
+    if calibration is not None:
+        slices = calibration.surface.slices
+        rms = math.sqrt(sum(item.rms_vol_points**2 for item in slices) / max(1, len(slices)))
+        put("mm_surface_rms_vol_points", rms, underlying=name)
+
+
+def _age_s(since_ns: int, now_ns: Ns) -> float:
+    return (now_ns - since_ns) / NS_PER_S

@@ -1,0 +1,200 @@
+"""Everything the decision knows, in one place; components are side by side and know nothing of
+each other. What needs two of them is written in the desks.
+"""
+
+from __future__ import annotations
+
+import math
+from hashlib import blake2b
+
+import numpy as np
+
+from mm_daemon.core.calibrator import Calibrator
+from mm_daemon.core.catalog import Catalog, Floats, Ints
+from mm_daemon.core.client_ids import ClientIds
+from mm_daemon.core.features import FeatureBoard
+from mm_daemon.core.forwards import Forwards
+from mm_daemon.core.intensity import Intensity
+from mm_daemon.core.knobs import Knobs
+from mm_daemon.core.market import Market
+from mm_daemon.core.metric_board import MetricBoard
+from mm_daemon.core.modes import Modes
+from mm_daemon.core.outbox import Outbox
+from mm_daemon.core.portfolio import Portfolio
+from mm_daemon.core.portfolio_greeks import (
+    LOT_ROWS,
+    GreekTotals,
+    buckets_of,
+    lot_greeks,
+    portfolio_greeks,
+)
+from mm_daemon.core.quote_terms import LiveColumns
+from mm_daemon.core.quoter import Quoter
+from mm_daemon.core.risk import RiskGate
+from mm_daemon.core.risk_verdict import AccountState
+from mm_daemon.core.scheduler import Scheduler
+from mm_daemon.core.skew import Skew
+from mm_daemon.core.theo import FORWARD, PRICE, TheoBoard
+from mm_daemon.core.throttle import Throttle
+from mm_daemon.core.working_orders import WorkingOrders
+from mm_daemon.domain.inputs import Start
+from mm_daemon.domain.params import UnderlyingParams
+from mm_daemon.domain.units import Ns
+
+
+class EngineState:
+    """Components over one catalogue. Made when the first catalogue is known."""
+
+    def __init__(self, start: Start, catalog: Catalog, modes: Modes, outbox: Outbox) -> None:
+        params = start.params
+        self.start = start
+        self.params = params
+        self.modes = modes
+        self.outbox = outbox
+        self.underlyings: dict[str, UnderlyingParams] = {
+            underlying.name: underlying for underlying in params.underlyings
+        }
+        self.catalog = catalog
+        self.market = Market(catalog)
+        self.forwards = Forwards(catalog)
+        self.calibrator = Calibrator(catalog, params.surface)
+        self.theo = TheoBoard(catalog)
+        self.features = FeatureBoard(catalog)
+        self.intensity = Intensity(catalog, params.fill_model, params.spread_model)
+        self.skew = Skew(catalog)
+        self.knobs = Knobs()
+        self.quoter = Quoter(catalog)
+        self.scheduler = Scheduler()
+        self.working = WorkingOrders(catalog)
+        self.portfolio = Portfolio(catalog)
+        self.risk = RiskGate(catalog, params)
+        self.throttle = Throttle(params.throttle)
+        self.client_ids = ClientIds(_label_prefix(start), start.epoch, start.first_sequence)
+        self.metrics = MetricBoard(self.underlyings)
+        self.fits_accepted: dict[str, int] = {}
+        self.margin_use: dict[str, float] = {}
+        """Initial margin over margin balance, by currency, as the venue last stated."""
+        self.equity_coin: dict[str, float] = {}
+        self.theo_sent: Floats = np.full(0, np.nan)
+        """Theo at which the newest quotes of each instrument were decided."""
+        self._take_catalog(catalog)
+
+    def grow(self, catalog: Catalog) -> None:
+        """Takes up new listings; everything known stays under its id."""
+        for component in (
+            self.market,
+            self.forwards,
+            self.calibrator,
+            self.theo,
+            self.features,
+            self.intensity,
+            self.skew,
+            self.quoter,
+            self.working,
+            self.portfolio,
+            self.risk,
+        ):
+            component.resize(catalog)
+        self._take_catalog(catalog)
+
+    def apply_settings(self) -> None:
+        """Puts parameters and the trader's knobs in force."""
+        self.calibrator.apply_knobs(self.knobs)
+        self.quoter.apply_settings(self.catalog, self.params.underlyings, self.knobs)
+
+    def live(self) -> LiveColumns:
+        """Quotes we believe rest."""
+        working = self.working
+        return LiveColumns(
+            working.live_bid_ticks,
+            working.live_bid_lots,
+            working.live_ask_ticks,
+            working.live_ask_lots,
+        )
+
+    def asked(self) -> LiveColumns:
+        """The newest terms asked, else those that rest."""
+        working = self.working
+        return LiveColumns(
+            working.asked_bid_ticks,
+            working.asked_bid_lots,
+            working.asked_ask_ticks,
+            working.asked_ask_lots,
+        )
+
+    def refresh_risk_greeks(self, underlying: str, now_ns: Ns) -> None:
+        """Gives the pre-trade gate fresh greeks and account numbers; at a pace."""
+        params = self.underlyings[underlying]
+        currency = self.settle_currency[underlying]
+        equity = self.equity_coin.get(currency, math.nan)
+        self.risk.set_account(
+            underlying,
+            AccountState(
+                base_delta_coin=equity if params.hedge.collateral_hedged else 0.0,
+                index_usd=self.market.index_price.get(params.price_index, math.nan),
+                margin_use=self.margin_use.get(currency, math.nan),
+            ),
+        )
+        self.risk.refresh_greeks(underlying, self.theo.columns, now_ns)
+
+    def position_greeks(self, underlying: str) -> GreekTotals:
+        """Greeks of what is held, NaN where something held has none now."""
+        board = self.theo.columns[PRICE : FORWARD + 1]
+        lot_greeks(self.catalog, board, self._lot_rows)
+        return portfolio_greeks(
+            self.buckets[underlying], self._lot_rows, self.portfolio.position_lots
+        )
+
+    def size_lots(self, underlying: str) -> Floats:
+        """Configured quote size by instrument id, in lots."""
+        quoting = self.underlyings[underlying].quoting
+        is_wing = np.abs(self.theo.delta) < quoting.wing_delta
+        return np.where(is_wing, float(quoting.size_lots_wing), float(quoting.size_lots_near))
+
+    def digest(self) -> bytes:
+        """16 bytes over every component."""
+        hasher = blake2b(digest_size=16)
+        for component in (
+            self.market,
+            self.forwards,
+            self.calibrator,
+            self.theo,
+            self.features,
+            self.intensity,
+            self.skew,
+            self.knobs,
+            self.quoter,
+            self.scheduler,
+            self.working,
+            self.portfolio,
+            self.risk,
+            self.throttle,
+        ):
+            hasher.update(component.digest())
+        hasher.update(self.theo_sent.tobytes())
+        words = (self.client_ids.next_sequence, self.margin_use, self.equity_coin)
+        hasher.update(repr((words, self.metrics.values)).encode())
+        return hasher.digest()
+
+    def _take_catalog(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        grown = np.full(len(catalog), np.nan)
+        grown[: self.theo_sent.size] = self.theo_sent
+        self.theo_sent = grown
+        self.names = tuple(instrument.name for instrument in catalog.instruments)
+        self.index_of = {name: index for index, name in enumerate(catalog.underlyings)}
+        self.option_ids: dict[str, Ints] = {
+            name: catalog.option_ids(name) for name in catalog.underlyings
+        }
+        self.buckets = {name: buckets_of(catalog, name) for name in catalog.underlyings}
+        self._lot_rows: Floats = np.full((LOT_ROWS, len(catalog)), np.nan)
+        self.settle_currency = {
+            name: catalog.instruments[catalog.perpetual[name]].settle_currency
+            for name in catalog.underlyings
+        }
+        self.apply_settings()
+
+
+def _label_prefix(start: Start) -> str:
+    """Environment and shard in front of every client id: who owns an order is in its name."""
+    return f"{start.params.environment[0]}{start.params.shard}"
