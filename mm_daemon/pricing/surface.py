@@ -43,9 +43,9 @@ class SurfaceSlice(msgspec.Struct, frozen=True):
     """One expiry: its SVI slice, the forward and time of its fit, and how well it fitted.
 
     quoted_low, quoted_high: ln(K/F) of the outermost quotes used; `quotes` counts those. Over the
-    `core_quotes` with |delta| of 5 % or more: rms_vol_points is the unweighted rms of model minus
-    mid vol in vol points (0.01 of vol), inside_share how many model prices lie within bid and ask.
-    A carried slice keeps the figures of its fit.
+    `core_quotes`, those with |delta| of 5 % or more and a width that is a market: rms_vol_points is
+    the unweighted rms of model minus mid vol in vol points (0.01 of vol), inside_share the part of
+    model prices within bid and ask; both 0 without any. A carried slice keeps those of its fit.
     """
 
     expiry_ns: int

@@ -21,7 +21,13 @@ from mm_daemon.pricing.arbitrage import ArbitrageReport, check_surface
 from mm_daemon.pricing.arrays import FloatArray, kernel
 from mm_daemon.pricing.surface import SliceSource, Surface, SurfaceSlice
 from mm_daemon.pricing.surface_quotes import ExpiryQuotes, SliceQuotes, select, usable_quotes
-from mm_daemon.pricing.surface_residuals import FitProblem, from_slice, reduced, to_slice
+from mm_daemon.pricing.surface_residuals import (
+    FitProblem,
+    from_slice,
+    quote_cost,
+    reduced,
+    to_slice,
+)
 from mm_daemon.pricing.svi import N_PARAMETERS, SviSlice, w_one
 from mm_daemon.pricing.svi_start import quasi_explicit
 from mm_daemon.pricing.variance_time import (
@@ -41,6 +47,10 @@ _CARRIED_WIDTH = 0.01
 """A carried slice speaks as nine quotes one vol point wide."""
 _PRIOR = (math.log(0.7), math.log(0.3), -0.2, 0.0, 0.0)
 """A plain crypto smile in slice units, for directions that few quotes leave open."""
+_DAY_YEARS = 1.0 / 365.0
+_CORE_WIDTH_MAX = 0.10
+_CORE_WIDTH_MAX_SHORT = 0.30
+"""Quotes wider than this, in vol, are no market to judge a fit by; they still weigh a little."""
 _UNKNOWN_BOUNDS = ((-4.0, 1.0), (-4.0, 2.0), (-2.0, 2.0), (-4.0, 4.0), (-2.5, 2.5))
 """Where a start may lie; the fit itself is unbounded."""
 
@@ -50,7 +60,7 @@ class FitSettings(msgspec.Struct, frozen=True):
 
     wing_weight: of quotes under five delta, relative to the core; wing_weight_short: the same under
     a day, where the wings are many, far out and hardly traded.
-    stages: penalty weights of a cold fit in order; a warm one begins at the second. While the
+    stages: penalty weights in order; from a previous surface they begin at the second. While the
     check still finds arbitrage, up to `extra_stages_max` more follow on a finer grid, each three
     times stiffer and with twice the margin.
     """
@@ -219,10 +229,11 @@ def _pseudo_quotes(k: FloatArray, vols: FloatArray) -> SliceQuotes:
 
 
 class _Solution(msgspec.Struct, frozen=True):
-    """Raw slices of a solved problem and the verdict of the exact check."""
+    """Raw slices of a solved problem, the verdict of the exact check, the cost of the quotes."""
 
     slices: tuple[SviSlice, ...]
     report: ArbitrageReport
+    cost: float
     evaluations: int
 
 
@@ -248,9 +259,11 @@ def _finished(item: _Candidate, svi: SviSlice) -> SurfaceSlice:
     quotes = item.quotes
     vols = np.empty(quotes.k.size)
     _vols_into(quotes.k, *svi.row(), item.tte_years, vols)
-    core = quotes.is_core if quotes.is_core.any() else np.ones(quotes.k.size, dtype=np.bool_)
+    width_max = _CORE_WIDTH_MAX if item.tte_years >= _DAY_YEARS else _CORE_WIDTH_MAX_SHORT
+    core = quotes.is_core & (quotes.width <= width_max)
+    counted = max(int(core.sum()), 1)
     error = vols[core] - quotes.mid_vol[core]
-    inside = (vols >= quotes.bid_vol) & (vols <= quotes.ask_vol)
+    inside = (vols[core] >= quotes.bid_vol[core]) & (vols[core] <= quotes.ask_vol[core])
     return SurfaceSlice(
         expiry_ns=item.expiry_ns,
         forward=item.forward,
@@ -260,24 +273,47 @@ def _finished(item: _Candidate, svi: SviSlice) -> SurfaceSlice:
         quoted_high=float(quotes.k[-1]),
         quotes=int(quotes.k.size),
         core_quotes=int(core.sum()),
-        rms_vol_points=100.0 * math.sqrt(float((error * error).mean())),
-        inside_share=float(inside[core].mean()),
+        rms_vol_points=100.0 * math.sqrt(float((error * error).sum()) / counted),
+        inside_share=float(inside.sum()) / counted,
     )
 
 
 def _solve(candidates: list[_Candidate], settings: FitSettings) -> _Solution:
-    """Stiffen the penalty stage by stage until the exact check finds nothing."""
+    """Solve from the quotes alone, then from the previous shapes too, and keep the better end.
+
+    Two starts cost little and free the surface from its past: a poor optimum found once would
+    otherwise be handed from fit to fit.
+    """
     if not candidates:
         empty = check_surface(np.empty((0, N_PARAMETERS)), np.empty(0), np.empty(0))
-        return _Solution((), empty, 0)
-    low = np.array([item.quotes.k[0] for item in candidates])
-    high = np.array([item.quotes.k[-1] for item in candidates])
+        return _Solution((), empty, 0.0, 0)
     theta = np.array([_theta(item) for item in candidates])
-    unknowns = np.concatenate(
-        [_start(item, float(t), settings) for item, t in zip(candidates, theta, strict=True)]
-    )
-    is_warm = all(item.before is not None for item in candidates)
-    stages = list(settings.stages[1:] if is_warm else settings.stages)
+    cold = [
+        _cold_start(item, float(t), settings) for item, t in zip(candidates, theta, strict=True)
+    ]
+    best = _descend(candidates, theta, cold, settings.stages, settings)
+    if any(item.before is not None for item in candidates):
+        warm = [
+            start if item.before is None else _unknowns_of(_in_own_units(item.before.svi))
+            for item, start in zip(candidates, cold, strict=True)
+        ]
+        other = _descend(candidates, theta, warm, settings.stages[1:], settings)
+        evaluations = best.evaluations + other.evaluations
+        best = min(best, other, key=lambda found: (found.report.violations, found.cost))
+        best = msgspec.structs.replace(best, evaluations=evaluations)
+    return best
+
+
+def _descend(
+    candidates: list[_Candidate],
+    theta: FloatArray,
+    starts: list[FloatArray],
+    stages: tuple[float, ...],
+    settings: FitSettings,
+) -> _Solution:
+    """Stiffen the penalty stage by stage until the exact check finds nothing."""
+    low, high = np.array([_quoted_span(item) for item in candidates]).T.copy()
+    unknowns = np.concatenate(starts)
     problem = _problem(candidates, theta, low, high, settings, _NODES)
     evaluations = 0
     for penalty in stages[:-1]:
@@ -299,7 +335,14 @@ def _solve(candidates: list[_Candidate], settings: FitSettings) -> _Solution:
             g_margin=settings.g_margin * 2.0 ** (extra + 1),
             gap_margin=settings.gap_margin * 2.0 ** (extra + 1),
         )
-    return _Solution(slices, report, evaluations)
+    return _Solution(slices, report, quote_cost(unknowns, problem), evaluations)
+
+
+def _quoted_span(item: _Candidate) -> tuple[float, float]:
+    """Ends of ln(K/F) that were quoted; of a carried slice, those of its own fit."""
+    if item.carried is not None:
+        return item.carried.quoted_low, item.carried.quoted_high
+    return float(item.quotes.k[0]), float(item.quotes.k[-1])
 
 
 def _slices(unknowns: FloatArray, theta: FloatArray) -> tuple[SviSlice, ...]:
@@ -383,7 +426,7 @@ def _problem(
 
 def _weights(item: _Candidate, settings: FitSettings) -> FloatArray:
     """Inverse width, reduced in the wings."""
-    is_short = item.tte_years < 1.0 / 365.0
+    is_short = item.tte_years < _DAY_YEARS
     wing = settings.wing_weight_short if is_short else settings.wing_weight
     share = np.where(item.quotes.is_core, 1.0, wing)
     weights: FloatArray = share / np.maximum(item.quotes.width, settings.width_min)
@@ -396,16 +439,17 @@ def _theta(item: _Candidate) -> float:
     return vol * vol * item.tte_years
 
 
-def _start(item: _Candidate, theta: float, settings: FitSettings) -> FloatArray:
-    """Unknowns to begin from: the shape of the previous slice, else a quasi-explicit fit."""
-    if item.before is not None:
-        shape = _in_own_units(item.before.svi)
-    else:
-        root = math.sqrt(theta)
-        vols = item.quotes.mid_vol
-        w = vols * vols * item.tte_years / theta
-        weight = vols / (np.maximum(item.quotes.width, settings.width_min) * w)
-        shape = quasi_explicit(item.quotes.k / root, w, weight * weight, 2.0 / root)
+def _cold_start(item: _Candidate, theta: float, settings: FitSettings) -> FloatArray:
+    """Unknowns of a quasi-explicit fit to the slice's own quotes."""
+    root = math.sqrt(theta)
+    vols = item.quotes.mid_vol
+    w = vols * vols * item.tte_years / theta
+    weight = vols / (np.maximum(item.quotes.width, settings.width_min) * w)
+    return _unknowns_of(quasi_explicit(item.quotes.k / root, w, weight * weight, 2.0 / root))
+
+
+def _unknowns_of(shape: SviSlice) -> FloatArray:
+    """Unknowns of a slice in its own units, kept where a start may lie."""
     bounds = np.array(_UNKNOWN_BOUNDS)
     return np.clip(from_slice(_opened(shape), 1.0), bounds[:, 0], bounds[:, 1])
 

@@ -105,6 +105,13 @@ def evaluate(unknowns: FloatArray, problem: FitProblem) -> tuple[FloatArray, Int
     return out
 
 
+def quote_cost(unknowns: FloatArray, problem: FitProblem) -> float:
+    """Half the squared residuals of the quotes alone, comparable between penalties."""
+    residuals, _, _ = evaluate(unknowns, problem)
+    quotes = residuals[: problem.quote_z.size]
+    return 0.5 * float((quotes * quotes).sum())
+
+
 def reduced(unknowns: FloatArray, problem: FitProblem) -> tuple[FloatArray, FloatArray]:
     """Residuals (5 n + 1,) and Jacobian (5 n + 1, 5 n) that steps exactly as the full ones do.
 

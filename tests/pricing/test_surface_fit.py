@@ -61,12 +61,43 @@ def test_a_sound_surface_is_recovered() -> None:
         assert is_admissible(item.svi)
 
 
-def test_a_warm_start_gives_the_same_surface_with_less_work() -> None:
+def test_a_previous_surface_changes_nothing_where_the_quotes_speak() -> None:
     cold = fit.fit_surface(request())
     warm = fit.fit_surface(request(previous=cold.surface))
-    assert warm.evaluations < cold.evaluations
     for a, b in zip(cold.surface.slices, warm.surface.slices, strict=True):
         assert a.atm_vol() == pytest.approx(b.atm_vol(), abs=2e-4)
+
+
+def test_a_wrong_previous_surface_does_no_harm() -> None:
+    """Fits do not inherit an optimum: from a mirrored, tripled past the result is as good."""
+    cold = fit.fit_surface(request())
+    wrong = msgspec.structs.replace(
+        cold.surface,
+        slices=tuple(
+            msgspec.structs.replace(
+                item,
+                svi=msgspec.structs.replace(
+                    item.svi, a=3.0 * item.svi.a, b=3.0 * item.svi.b, rho=-item.svi.rho
+                ),
+            )
+            for item in cold.surface.slices
+        ),
+    )
+    found = fit.fit_surface(request(previous=wrong))
+    assert found.arbitrage.violations == 0
+    for a, b in zip(cold.surface.slices, found.surface.slices, strict=True):
+        assert b.rms_vol_points <= a.rms_vol_points + 0.01
+
+
+def test_junk_quotes_do_not_count_in_the_figures_of_a_slice() -> None:
+    sound = chain(30.0, true_slice(30.0))
+    asks = list(sound.ask_usd)
+    asks[15] *= 3.0
+    junk = msgspec.structs.replace(sound, ask_usd=tuple(asks))
+    found = fit.fit_surface(request(expiries=(junk,))).surface.slices[0]
+    plain = fit.fit_surface(request(expiries=(sound,))).surface.slices[0]
+    assert found.core_quotes == plain.core_quotes - 1
+    assert found.rms_vol_points < 0.2
 
 
 def test_the_request_and_its_outcome_survive_the_wire() -> None:
@@ -158,6 +189,22 @@ def test_too_few_quotes_carry_the_previous_slice_aged() -> None:
     # Eight of nine days are left: vol stays, variance shrinks.
     assert carried.atm_vol() == pytest.approx(before.slices[2].atm_vol(), abs=5e-4)
     assert carried.tte_years == pytest.approx(8.0 / 365.0)
+    assert outcome.arbitrage.violations == 0
+
+
+def test_a_carried_slice_is_checked_over_the_strikes_of_its_own_fit() -> None:
+    """Its deviation has shrunk since, its quoted span has not: the gate will look there too."""
+    before = fit.fit_surface(request()).surface
+    first = before.slices[0]
+    spread = msgspec.structs.replace(first, quoted_low=-0.5, quoted_high=0.5)
+    before = msgspec.structs.replace(before, slices=(spread, *before.slices[1:]))
+    outcome = fit.fit_surface(request(now_ns=NOW + int(0.4 * DAY_NS), previous=before))
+    found = outcome.surface
+    assert found.slices[0].source is SliceSource.CARRIED
+    low = np.array([item.quoted_low for item in found.slices])
+    high = np.array([item.quoted_high for item in found.slices])
+    assert (low[0], high[0]) == (-0.5, 0.5)
+    assert check_surface(found.parameters(), low, high) == outcome.arbitrage
     assert outcome.arbitrage.violations == 0
 
 
