@@ -13,7 +13,7 @@ from typing import Any
 
 from mm_daemon.core.account_desk import AccountDesk
 from mm_daemon.core.catalog import Catalog
-from mm_daemon.core.gauges import set_gauges
+from mm_daemon.core.gauges import set_gauges, set_tokens
 from mm_daemon.core.modes import JOURNAL_DEAD_NS, Modes
 from mm_daemon.core.outbox import Outbox
 from mm_daemon.core.quote_desk import QuoteDesk
@@ -149,6 +149,7 @@ class Engine:
         self._housekeeping_ns = now_ns + HOUSEKEEPING_NS
         if self.state is None:
             return
+        set_tokens(self.state, now_ns)
         if self.modes.quoting_reasons and self._has_quotes():
             self.quotes.pull(", ".join(self.modes.quoting_reasons), now_ns, freeze=False)
         self._poll_sweep(now_ns)
@@ -406,7 +407,7 @@ class Engine:
         if state is None:
             return ()
         set_gauges(self, state, self._now_ns)
-        return state.metrics.values
+        return state.metrics.published()
 
     def standing(self) -> Standing:
         stage = Stage.RUNNING

@@ -17,14 +17,19 @@ if TYPE_CHECKING:
 
 
 def set_gauges(engine: Engine, state: EngineState, now_ns: Ns) -> None:
-    """Writes every gauge that follows from the state."""
+    """Writes every gauge that follows from the state; changes nothing of it."""
     _orders(state, now_ns)
     for name in state.underlyings:
         _underlying(engine, state, name, now_ns)
     put = state.metrics.set
     put("mm_feed_age_seconds", _age_s(state.market.last_event_ns, now_ns), feed="market")
-    put("mm_venue_rate_tokens", state.throttle.available(Pool.ORDERS, now_ns), bucket="orders")
-    put("mm_venue_rate_tokens", state.throttle.available(Pool.QUOTES, now_ns), bucket="quotes")
+
+
+def set_tokens(state: EngineState, now_ns: Ns) -> None:
+    """Credits left. Reading a bucket refills it, so this runs inside a step only."""
+    put, throttle = state.metrics.set, state.throttle
+    put("mm_venue_rate_tokens", throttle.available(Pool.ORDERS, now_ns), bucket="orders")
+    put("mm_venue_rate_tokens", throttle.available(Pool.QUOTES, now_ns), bucket="quotes")
 
 
 def _orders(state: EngineState, now_ns: Ns) -> None:

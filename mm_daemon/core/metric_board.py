@@ -1,4 +1,8 @@
-"""The decision's metrics: plain numbers by series, part of its state, copied out by the shell."""
+"""The decision's metrics by series: counts, which are state, and gauges, which only show it.
+
+Counts change inside steps and are part of the digest. Gauges are written whenever somebody looks,
+which a replay does not, so they are kept apart.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,28 @@ from mm_daemon.domain.metrics import node_families, series
 
 
 class MetricBoard:
-    """Values in the order of the page's slots. Setting an unknown series is our bug (KeyError)."""
+    """Values in the order of the page's slots. An unknown series is our bug (KeyError)."""
 
     def __init__(self, underlyings: Iterable[str]) -> None:
         names = series(node_families(underlyings))
         self._index = {name: index for index, name in enumerate(names)}
-        self.values: list[float] = [0.0] * len(names)
+        self.counts: list[float] = [0.0] * len(names)
+        self._gauges: dict[int, float] = {}
 
     def set(self, name: str, value: float, **labels: str) -> None:
-        self.values[self._at(name, labels)] = value
+        """Sets a gauge."""
+        self._gauges[self._at(name, labels)] = value
 
     def add(self, name: str, amount: float = 1.0, **labels: str) -> None:
-        self.values[self._at(name, labels)] += amount
+        """Counts."""
+        self.counts[self._at(name, labels)] += amount
+
+    def published(self) -> list[float]:
+        """Every series as the page holds it."""
+        values = self.counts.copy()
+        for index, value in self._gauges.items():
+            values[index] = value
+        return values
 
     def _at(self, name: str, labels: dict[str, str]) -> int:
         if not labels:

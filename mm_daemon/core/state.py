@@ -173,7 +173,7 @@ class EngineState:
             hasher.update(component.digest())
         hasher.update(self.theo_sent.tobytes())
         words = (self.client_ids.next_sequence, self.margin_use, self.equity_coin)
-        hasher.update(repr((words, self.metrics.values)).encode())
+        hasher.update(repr((words, self.metrics.counts)).encode())
         return hasher.digest()
 
     def _take_catalog(self, catalog: Catalog) -> None:
