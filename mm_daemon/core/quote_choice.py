@@ -270,31 +270,6 @@ def is_stale(i: int, basis: Floats, board: Floats, fraction: float) -> bool:
 
 
 @kernel
-def measure_into(
-    ids: Ints,
-    lots_ratio: float,
-    touch_ticks: Ints,
-    contract_ints: Ints,
-    is_inverse: Bools,
-    terms: Floats,
-    board: Floats,
-    policy: Floats,
-    half_spread: Floats,
-    size_lots: Floats,
-) -> None:
-    """Half-spread that distances are measured by (price units), and quote size, of these ids."""
-    contracts = ContractColumns(
-        contract_ints[0], contract_ints[1], contract_ints[2], is_inverse, terms
-    )
-    for i in ids:
-        contract = contract_of(i, contracts, board)
-        _, half_spread[i] = reference(
-            touch_ticks[0, i], touch_ticks[1, i], contract, board[VEGA, i] / contract.usd
-        )
-        size_lots[i] = quote_lots(i, lots_ratio, board, policy)
-
-
-@kernel
 def approve_into(ids: Ints, board: Floats, quotes: Ints, money: Floats, basis: Floats) -> None:
     """Record what the wanted quotes of these ids were decided on, as they are sent."""
     for position in range(ids.size):

@@ -16,7 +16,7 @@ import numpy as np
 
 from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
 from mm_daemon.core.knobs import Knobs
-from mm_daemon.core.quote_choice import approve_into, choose_into, measure_into
+from mm_daemon.core.quote_choice import approve_into, choose_into
 from mm_daemon.core.quote_terms import (
     BASIS_ROWS,
     C_EXPIRY_NS,
@@ -124,8 +124,6 @@ class Quoter:
         self._basis = np.full((BASIS_ROWS, 2, new), np.nan)
         self._basis[..., :old] = basis
         widen = self._widen
-        self.half_spread: Floats = np.full(new, np.nan)
-        self.size_lots: Floats = np.zeros(new)
         self._widen = np.ones(new)
         self._widen[:old] = widen
         settings = self._settings
@@ -218,23 +216,6 @@ class Quoter:
             self._money,
             self._is_stale,
             _NO_TRACE,
-        )
-
-    def measure(
-        self, ids: Ints, touch: TouchMatrices, board: TheoBoard, *, lots_ratio: float = 1.0
-    ) -> None:
-        """Renew `half_spread` and `size_lots` of these options, which the skew weighs them by."""
-        measure_into(
-            ids,
-            lots_ratio,
-            touch.ticks,
-            self._contract_ints,
-            self._is_inverse,
-            self._terms,
-            board.columns,
-            self._policy,
-            self.half_spread,
-            self.size_lots,
         )
 
     def approve(self, ids: Ints, board: TheoBoard) -> None:

@@ -23,7 +23,7 @@ from mm_daemon.core.calibration import Calibration
 from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
 from mm_daemon.domain.units import NS_PER_S, Ns, tte_years
 from mm_daemon.pricing.arrays import kernel
-from mm_daemon.pricing.surface import AlignedSurface, align, at_the_money, chain_vols_into
+from mm_daemon.pricing.surface import align, chain_vols_into
 from mm_daemon.pricing.valuation import N_ROWS as VALUE_ROWS
 from mm_daemon.pricing.valuation import NOT_AVERAGING, Averaging, value_into
 
@@ -170,22 +170,6 @@ class TheoBoard:
     def is_valued(self, underlying: str) -> bool:
         """Whether a calibration was ever applied to this underlying."""
         return self._chains[underlying].version >= 0
-
-    def at_the_money(self, underlying: str) -> tuple[Floats, Floats]:
-        """Vol and its slope d(vol)/dk at the money, per expiry, as of the last refresh."""
-        chain = self._chains[underlying]
-        terms = chain.terms
-        return at_the_money(
-            AlignedSurface(chain.params, chain.slice_rows, chain.weights, terms[E_FORWARD_FIT]),
-            forward=terms[E_FORWARD],
-            tte_years=terms[E_TTE],
-            ssr=terms[E_SSR],
-        )
-
-    def forget(self, underlying: str) -> None:
-        """Make every expiry of an underlying be revalued at the next refresh."""
-        chain = self._chains[underlying]
-        chain.version = -1
 
     def digest(self) -> bytes:
         """16 bytes over all columns and alignments, equal for equal histories."""
