@@ -67,16 +67,34 @@ class FutureMaker:
         self._shown.clear()
 
     def remark(self, venue: Venue, fair: float, now_us: int, *, width: float) -> None:
-        """Moves the levels that the fair price has left; a bid never reaches the best ask."""
+        """Moves the levels that the fair price has left; a bid never reaches the best ask.
+
+        What a jump has left on the wrong side is pulled first, so that no level stands in the
+        way of another.
+        """
+        wanted = []
         for level in self._levels:
-            half = fair * (level.half_bps + self._widen) * width * 1e-4
-            bid = math.floor((fair - half) / self._tick)
-            ask = math.ceil((fair + half) / self._tick)
-            shown = self._shown.get(level.account)
-            slack = max(1, math.floor(KEEP_SHARE * half / self._tick))
-            if shown and abs(shown[0] - bid) <= slack and abs(shown[1] - ask) <= slack:
-                continue
+            quote = self._wanted(level, fair, width)
+            if quote is not None:
+                wanted.append((level, *quote))
+        for level, _, _ in wanted:
+            bid, ask = self._shown.get(level.account, (0, 0))
+            if ask and not bid * self._tick <= fair <= ask * self._tick:
+                venue.maker_quote(level.account, self._spec.name, 0, 0, 0, 0, now_us)
+                del self._shown[level.account]
+        for level, bid, ask in wanted:
             self._show(venue, level, bid, ask, now_us)
+
+    def _wanted(self, level: Level, fair: float, width: float) -> tuple[int, int] | None:
+        """(bid, ask) in ticks, or None while what it shows is near enough."""
+        half = fair * (level.half_bps + self._widen) * width * 1e-4
+        bid = math.floor((fair - half) / self._tick)
+        ask = math.ceil((fair + half) / self._tick)
+        shown = self._shown.get(level.account)
+        slack = max(1, math.floor(KEEP_SHARE * half / self._tick))
+        if shown and abs(shown[0] - bid) <= slack and abs(shown[1] - ask) <= slack:
+            return None
+        return bid, ask
 
     def _show(self, venue: Venue, level: Level, bid: int, ask: int, now_us: int) -> None:
         tick_e8 = self._spec.tick_size_e8

@@ -38,8 +38,8 @@ UNKNOWN: Final = -1
 FLOOR_MEDIAN_TICKS: Final = 1.45
 FLOOR_LOG_SD: Final = 0.18
 FLOOR_OWN_LOG_SD: Final = 0.07
-FLOOR_DAYS: Final = (1.0, 2.0, 2.5)
-FLOOR_MULTIPLE: Final = (1.25, 1.25, 1.0)
+FLOOR_DAYS: Final = (0.5, 1.0, 2.0, 2.5)
+FLOOR_MULTIPLE: Final = (1.4, 1.3, 1.35, 1.0)
 """A wing is bid for when it is worth about one and a half ticks, more in its last days, alike for
 all makers.
 """

@@ -38,7 +38,7 @@ CHUNKS_KEPT_BEHIND: Final = 9
 """The slowest maker looks back over its latency and cadence; older chunks are forgotten."""
 LOOK_AHEAD_US: Final = CHUNK_US
 
-DEVIATION_SHARE: Final = 0.42
+DEVIATION_SHARE: Final = 0.47
 """The market's view of a strike's volatility differs from the smooth smile by this share of its
 half-width (sd).
 """
@@ -155,12 +155,14 @@ class Market:
         chain.add(specs, {_strike_key(spec): 0.0 for spec in specs})
         value = self.value(name, now_us, now_us, as_market=False)
         widths = self.widths(name, value)
+        views: dict[tuple[int, float], float] = {}
         for spec in specs:
-            expiry_us, strike = _strike_key(spec)
-            (draw,) = named_normals(self._seed, f"deviation/{name}/{expiry_us}/{strike}", 1)
+            key = _strike_key(spec)
             row = chain.row[spec.name]
-            twin = min(abs(value.delta[row]), 1.0 - abs(value.delta[row]))
-            chain.deviation[row] = DEVIATION_SHARE * widths[row] * draw if twin > 0.0 else 0.0
+            if key not in views:
+                (draw,) = named_normals(self._seed, f"deviation/{name}/{key[0]}/{key[1]}", 1)
+                views[key] = DEVIATION_SHARE * widths[row] * draw
+            chain.deviation[row] = views[key]
 
     def _extend(self) -> None:
         number = self._oldest + len(self._chunks)

@@ -34,7 +34,7 @@ LEVEL_LOG_MAX: Final = 1.0
 
 BEND: Final = {
     "BTC": (2.5, 3.2, 3.4, 3.6, 5.3, 5.0, 5.0, 5.0, 5.0, 5.0),
-    "ETH": (2.3, 2.5, 1.9, 2.4, 3.5, 3.5, 3.5, 3.5, 3.5, 3.5),
+    "ETH": (2.3, 2.5, 1.9, 2.6, 3.5, 3.5, 3.5, 3.5, 3.5, 3.5),
 }
 """Standard deviations over which the smile turns from curve to wings, by tenor node; about the
 median of fits to recorded smiles down to a delta of 0.15 %, and small enough that the density
