@@ -112,6 +112,7 @@ class Supervisor:
         self._ping_at_s = 0.0
         self._ends_s: float | None = None
         self._needs_persist = False
+        self._stopping: Child | None = None
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -420,14 +421,14 @@ class Supervisor:
             self._exit_code = EXIT_DONE if is_confirmed else EXIT_UNCONFIRMED
         log("venue", confirmed=is_confirmed)
         self._stage = Stage.STOP_OTHERS
-        self._deadline_s = 0.0
 
     def _stop_others(self, now_s: float) -> None:
         """One after the other, the last started first; each has its time."""
         for child in reversed(self._others):
             if not child.is_running:
                 continue
-            if self._deadline_s == 0.0:
+            if child is not self._stopping:
+                self._stopping = child
                 self._deadline_s = now_s + OTHERS_BUDGET_S
                 child.send(signal.SIGTERM)
             elif now_s >= self._deadline_s:

@@ -459,6 +459,16 @@ def test_other_children_are_restarted_niced_and_stopped_last(guard: Guard) -> No
     assert ended == ["venue", "trader", "venue"]
 
 
+def test_each_other_child_is_asked_to_end_before_it_is_killed(guard: Guard) -> None:
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    guard.children = [{"name": name, "argv": sleeper} for name in ("venue", "compute", "ops")]
+    guard.start()
+    guard.reconciled(1)
+    assert guard.stop() == 0
+    ended = [(line["child"], line["code"]) for line in guard.log if line["event"] == "ended"]
+    assert ended[1:] == [(name, -signal.SIGTERM) for name in ("ops", "compute", "venue")]
+
+
 def test_program_that_cannot_be_run_is_said_and_retried_slowly(guard: Guard) -> None:
     guard.children = [{"name": "ops", "argv": ["/no/such/program"], "restart": False}]
     guard.start()
