@@ -21,6 +21,8 @@ from mm_daemon.core.quote_kernel import (
     side_terms,
 )
 from mm_daemon.core.quote_terms import (
+    A_EDGE,
+    A_THEO,
     B_EDGE_USD,
     B_FORWARD,
     B_VOL,
@@ -92,13 +94,15 @@ def choose_into(
     quotes: Ints,
     money: Floats,
     is_stale_out: Bools,
+    approved: Floats,
     trace: Floats,
 ) -> None:
     """Choose both sides of every id into quotes (3, 2, n), money (3, 2, n) and is_stale_out (2, n).
 
-    held (2, n) bars a side by its reason; basis (3, 2, n) of a side that stays is renewed: it was
-    approved again just now. Arrays come flat, because a tuple of arrays costs three times as much
-    to pass; inside they are grouped again at no cost.
+    held (2, n) bars a side by its reason; basis (3, 2, n) of a side that stays is renewed, and
+    approved (2, n) of an option all of whose sides stay: they were approved again just now.
+    Arrays come flat, because a tuple of arrays costs three times as much to pass; inside they are
+    grouped again at no cost.
     """
     touch = TouchColumns(
         touch_ticks[0], touch_ticks[1], touch_ticks[2], touch_ticks[3],
@@ -126,6 +130,11 @@ def choose_into(
                 i, lots_ratio, credit_price_usd, touch, rests, own, costs, contracts,
                 board, policy, held, out, trace,
             )
+        stays = (own[0][1] == 0 or out.reason[0, i] == R_KEPT) and (
+            own[1][1] == 0 or out.reason[1, i] == R_KEPT
+        )
+        if stays:
+            _approve(i, board, out.lots, out.money, is_inverse, approved)
         for side in range(2):
             if out.reason[side, i] == R_KEPT:
                 basis[B_FORWARD, side, i] = board[FORWARD, i]
@@ -270,12 +279,32 @@ def is_stale(i: int, basis: Floats, board: Floats, fraction: float) -> bool:
 
 
 @kernel
-def approve_into(ids: Ints, board: Floats, quotes: Ints, money: Floats, basis: Floats) -> None:
+def approve_into(
+    ids: Ints,
+    board: Floats,
+    quotes: Ints,
+    money: Floats,
+    is_inverse: Bools,
+    basis: Floats,
+    approved: Floats,
+) -> None:
     """Record what the wanted quotes of these ids were decided on, as they are sent."""
-    for position in range(ids.size):
-        i = ids[position]
+    for i in ids:
+        _approve(i, board, quotes[Q_LOTS], money, is_inverse, approved)
         for side in range(2):
             if quotes[Q_LOTS, side, i] > 0:
                 basis[B_FORWARD, side, i] = board[FORWARD, i]
                 basis[B_VOL, side, i] = board[VOL, i]
                 basis[B_EDGE_USD, side, i] = money[M_EDGE, side, i]
+
+
+@kernel
+def _approve(
+    i: int, board: Floats, lots: Ints, money: Floats, is_inverse: Bools, approved: Floats
+) -> None:
+    edge_usd = math.inf
+    for side in range(2):
+        if lots[side, i] > 0:
+            edge_usd = min(edge_usd, money[M_EDGE, side, i])
+    approved[A_THEO, i] = board[PRICE, i]
+    approved[A_EDGE, i] = edge_usd / (board[FORWARD, i] if is_inverse[i] else 1.0)

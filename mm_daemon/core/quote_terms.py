@@ -113,6 +113,10 @@ LEAN_ROWS: Final = 2
 (C_EXPIRY_NS, C_TICK_ABOVE, C_TICK_STEP) = range(3)
 CONTRACT_INT_ROWS: Final = 3
 
+(A_THEO, A_EDGE) = range(2)
+APPROVED_ROWS: Final = 2
+"""Theo and smallest net edge (price units) that an option's resting quotes were approved on."""
+
 TRACE_FIELDS: Final = (
     "ticks",
     "price",

@@ -18,6 +18,10 @@ from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
 from mm_daemon.core.knobs import Knobs
 from mm_daemon.core.quote_choice import approve_into, choose_into
 from mm_daemon.core.quote_terms import (
+    ASK,
+    B_EDGE_USD,
+    BID,
+    APPROVED_ROWS,
     BASIS_ROWS,
     C_EXPIRY_NS,
     C_TICK_ABOVE,
@@ -61,7 +65,7 @@ from mm_daemon.core.quote_terms import (
 )
 from mm_daemon.core.theo import TheoBoard
 from mm_daemon.domain.params import UnderlyingParams
-from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, Ns, Side
+from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, Ns
 
 _NO_TRACE: Floats = np.empty((2, 0, len(TRACE_FIELDS)))
 
@@ -105,7 +109,11 @@ class Quoter:
         self._settings: Floats = np.zeros((POLICY_ROWS, 0))
         self._policy: Floats = self._settings
         self._held: Ints = np.zeros((2, 0), dtype=np.int64)
+        self._unfitted: Bools = np.zeros(0, dtype=np.bool_)
         self._basis: Floats = np.full((BASIS_ROWS, 2, 0), np.nan)
+        self.approved: Floats = np.full((APPROVED_ROWS, 0), np.nan)
+        """Rows theo, edge (price units): what each option's resting quotes were last approved on,
+        when sent or found still right; a control on moved theos judges them by it."""
         self._quotes, self._money, self._is_stale = _no_wants(0)
         self.resize(catalog)
 
@@ -123,6 +131,12 @@ class Quoter:
         self._held[:, :old] = held
         self._basis = np.full((BASIS_ROWS, 2, new), np.nan)
         self._basis[..., :old] = basis
+        approved = np.full((APPROVED_ROWS, new), np.nan)
+        approved[:, :old] = self.approved
+        self.approved = approved
+        unfitted = np.zeros(new, dtype=np.bool_)
+        unfitted[:old] = self._unfitted
+        self._unfitted = unfitted
         widen = self._widen
         self._widen = np.ones(new)
         self._widen[:old] = widen
@@ -169,14 +183,19 @@ class Quoter:
         self._widen[ids] = multiplier
         self._widened()
 
-    def hold(self, ids: Ints, side: Side | None, reason: Reason = Reason.HELD) -> None:
-        """Bar a side (None: both) of these options until released."""
-        assert reason > Reason.BEHIND_EDGE, f"{reason.name} does not bar a quote"
-        self._held[_rows(side), ids] = reason
+    def set_unfitted(self, ids: Ints) -> None:
+        """These options, and no others, wait for a fitted slice of their own."""
+        self._unfitted[:] = False
+        self._unfitted[ids] = True
 
-    def release(self, ids: Ints, side: Side | None) -> None:
-        """Lift what `hold` put on a side (None: both)."""
-        self._held[_rows(side), ids] = Reason.QUOTED
+    def set_blocked(self, bid: Bools, ask: Bools) -> Ints:
+        """Bar exactly these sides (n,) for the controls; returns the options whose bar changed."""
+        held = np.where(self._unfitted, int(Reason.NO_SLICE), int(Reason.QUOTED))
+        before = self._held
+        self._held = np.stack(
+            (np.where(bid, int(Reason.HELD), held), np.where(ask, int(Reason.HELD), held))
+        )
+        return np.flatnonzero((self._held != before).any(axis=0))
 
     def choose(
         self,
@@ -215,12 +234,21 @@ class Quoter:
             self._quotes,
             self._money,
             self._is_stale,
+            self.approved,
             _NO_TRACE,
         )
 
     def approve(self, ids: Ints, board: TheoBoard) -> None:
         """Remember what the wanted quotes of these ids were decided on; call as they are sent."""
-        approve_into(ids, board.columns, self._quotes, self._money, self._basis)
+        approve_into(
+            ids,
+            board.columns,
+            self._quotes,
+            self._money,
+            self._is_inverse,
+            self._basis,
+            self.approved,
+        )
 
     def explain(
         self,
@@ -258,6 +286,7 @@ class Quoter:
             quotes,
             money,
             is_stale,
+            self.approved.copy(),
             trace,
         )
         i = instrument_id
@@ -288,10 +317,16 @@ class Quoter:
             "blacklisted": float(column[P_BLACKLISTED]),
         }
 
+    def approved_edge(self, board: TheoBoard) -> Floats:
+        """Smaller edge of the two sides when last approved, in the unit of theo; NaN without."""
+        edge_usd = np.fmin(self._basis[B_EDGE_USD, BID], self._basis[B_EDGE_USD, ASK])
+        return np.where(self._is_inverse, edge_usd / board.forward, edge_usd)
+
     def digest(self) -> bytes:
         """16 bytes over wants, settings, holds and bases, equal for equal histories."""
         state = blake2b(digest_size=16)
-        for column in (*self.wanted, self._settings, self._held, self._basis, self._widen):
+        rows = (self._settings, self._held, self._basis, self._widen, self.approved)
+        for column in (*self.wanted, *rows, self._unfitted):
             state.update(column.tobytes())
         return state.digest()
 
@@ -309,12 +344,6 @@ def _no_wants(size: int) -> tuple[Ints, Floats, Bools]:
 
 def _columns(quotes: Ints, money: Floats, is_stale: Bools) -> WantedColumns:
     return WantedColumns(quotes[Q_TICKS], quotes[Q_LOTS], quotes[Q_REASON], money, is_stale)
-
-
-def _rows(side: Side | None) -> slice:
-    if side is None:
-        return slice(0, 2)
-    return slice(0, 1) if side is Side.BUY else slice(1, 2)
 
 
 def _settings_of(

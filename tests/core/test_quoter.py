@@ -20,7 +20,7 @@ from mm_daemon.core.theo import DELTA, PRICE, VEGA, VOL, TheoBoard
 from mm_daemon.domain.events import BookLost, InstrumentStateChanged, TickerSeen
 from mm_daemon.domain.inputs import TraderKnob
 from mm_daemon.domain.instruments import Lifecycle
-from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, Ns, Side, Ticks
+from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, Ns, Ticks
 from tests.core.chain_world import (
     FORWARD,
     NOW,
@@ -38,6 +38,12 @@ WORLD = catalog(days=(30.0,), strikes=5)
 CHAIN = catalog(days=(2.0, 7.0, 30.0, 90.0), strikes=41, step=1_000.0)
 ATM_CALL = 6
 ONE = np.array([ATM_CALL], dtype=np.int64)
+
+
+def only(*ids: int) -> np.ndarray:
+    mask = np.zeros(len(WORLD), dtype=np.bool_)
+    mask[list(ids)] = True
+    return mask
 
 
 class Desk:
@@ -269,7 +275,11 @@ def test_lean_beyond_the_cap_quotes_one_side_and_says_why() -> None:
             lambda d: d.costs.intensity.__setitem__((1, 0, ATM_CALL), np.nan),
             Reason.NO_INTENSITY,
         ),
-        (lambda d: d.quoter.hold(ONE, Side.BUY), Reason.HELD),
+        (lambda d: d.quoter.set_blocked(only(ATM_CALL), only()), Reason.HELD),
+        (
+            lambda d: (d.quoter.set_unfitted(ONE), d.quoter.set_blocked(only(), only())),
+            Reason.NO_SLICE,
+        ),
         (lambda d: d.theo.columns.__setitem__((PRICE, ATM_CALL), 0.00005), Reason.NO_PRICE),
     ],
 )
@@ -389,6 +399,36 @@ def test_quote_is_stale_once_theo_moved_by_half_the_edge_since_it_was_approved()
     assert not desk.quoter.wanted.is_stale[1, ATM_CALL]
 
 
+def test_blocks_are_replaced_whole_and_tell_which_options_changed() -> None:
+    desk = Desk(0.0250, 245, 255)
+    assert desk.quoter.set_blocked(only(ATM_CALL), only()).tolist() == [ATM_CALL]
+    assert desk.quoter.set_blocked(only(ATM_CALL), only()).tolist() == []
+    desk.choose()
+    assert desk.side(0)[2] is Reason.HELD
+    assert desk.side(1)[2] <= LAST_QUOTED
+    assert desk.quoter.set_blocked(only(2), only(3)).tolist() == [2, 3, ATM_CALL]
+    desk.choose()
+    assert desk.side(0)[2] <= LAST_QUOTED
+
+
+def test_approval_is_of_what_was_sent_or_found_still_right() -> None:
+    desk = Desk(0.0250, 245, 255)
+    desk.choose()
+    assert math.isnan(desk.quoter.approved[0, 2])
+    desk.quoter.approve(ONE, desk.theo)
+    edges = desk.quoter.wanted.money[2, :, ATM_CALL] / FORWARD
+    assert desk.quoter.approved[:, ATM_CALL] == pytest.approx([0.0250, edges.min()])
+    for row in (0, 1):
+        desk.rest(row, *desk.side(row)[:2])
+    desk.theo.columns[PRICE, ATM_CALL] = 0.02501
+    desk.choose(credit_price_usd=1e9)
+    assert desk.side(0)[2] is desk.side(1)[2] is Reason.KEPT
+    assert desk.quoter.approved[0, ATM_CALL] == 0.02501
+    desk.theo.columns[PRICE, ATM_CALL] = 0.0300
+    desk.choose()
+    assert desk.quoter.approved[0, ATM_CALL] == 0.02501
+
+
 def test_price_band_of_the_venue_is_respected() -> None:
     desk = Desk(0.0250, 245, 255)
     nan = math.nan
@@ -477,7 +517,7 @@ def test_whole_chain_is_quoted_two_sided_wherever_a_bid_exists() -> None:
 def test_equal_histories_have_equal_digests() -> None:
     first, second = Desk(0.0250, 245, 255), Desk(0.0250, 245, 255)
     assert first.choose().digest() == second.choose().digest()
-    second.quoter.hold(ONE, None)
+    second.quoter.set_blocked(only(ATM_CALL), only(ATM_CALL))
     assert first.quoter.digest() != second.quoter.digest()
 
 
