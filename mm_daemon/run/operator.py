@@ -11,12 +11,13 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mm_daemon.domain.permission import OPERATOR, PRESETS
+from mm_daemon.domain.permission import OPERATOR, PRESETS, SWEEP
 from mm_daemon.ipc.control import live_page, open_latch, raise_everywhere
 from mm_daemon.ipc.layout import Layout
 from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION
@@ -91,7 +92,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 @dataclass(frozen=True)
 class KillResult:
-    """What a kill came to. `is_confirmed`: the venue showed nothing left, twice."""
+    """What a kill came to."""
 
     generation: int
     level: str
@@ -99,6 +100,8 @@ class KillResult:
     """api, page (ops was dead) or file (no daemon ran)."""
     state: str
     is_confirmed: bool
+    """The gate saw the latch, and the venue showed nothing left, twice; at a level that does not
+    sweep, no quote of ours is believed to rest."""
 
 
 def kill(endpoint: Endpoint, *, level: str, reason: str, is_waiting: bool) -> KillResult:
@@ -119,7 +122,10 @@ def kill(endpoint: Endpoint, *, level: str, reason: str, is_waiting: bool) -> Ki
         return KillResult(generation, level, route, "no daemon runs; it will start latched", True)
     if not is_waiting:
         return KillResult(generation, level, route, "settling", False)
-    is_confirmed = _wait_swept(endpoint, generation)
+    if PRESETS[level].tasks & SWEEP:
+        is_confirmed = _wait_until(lambda: _is_swept(endpoint, generation))
+    else:
+        is_confirmed = _wait_until(lambda: _is_pulled(endpoint, generation))
     state = "confirmed" if is_confirmed else "unconfirmed"
     return KillResult(generation, level, route, state, is_confirmed)
 
@@ -134,16 +140,35 @@ def _kill_without_ops(layout: Layout, level: str, reason: str) -> tuple[int, str
     return raised.generation, "file" if raised.page is None else "page"
 
 
-def _wait_swept(endpoint: Endpoint, generation: int) -> bool:
+def _wait_until(is_true: Callable[[], bool]) -> bool:
     deadline_s = time.monotonic() + CONFIRM_TIMEOUT_S
-    page = None if endpoint.url else live_page(endpoint.layout)
-    while time.monotonic() < deadline_s:
-        if page is not None:
-            seen, swept = page.words[GENERATION_SEEN], page.words[SWEPT_GENERATION]
-        else:
-            status = endpoint.request("GET", "/v1/status")
-            seen, swept = status["generation_seen"], status["swept_generation"]
-        if seen >= generation and swept >= generation:
-            return True
+    while not is_true():
+        if time.monotonic() >= deadline_s:
+            return False
         time.sleep(POLL_S)
-    return False
+    return True
+
+
+def _is_swept(endpoint: Endpoint, generation: int) -> bool:
+    page = None if endpoint.url else live_page(endpoint.layout)
+    if page is None:
+        status = _status(endpoint)
+        seen, swept = status.get("generation_seen", 0), status.get("swept_generation", 0)
+    else:
+        seen, swept = page.words[GENERATION_SEEN], page.words[SWEPT_GENERATION]
+        page.close()
+    return bool(seen >= generation and swept >= generation)
+
+
+def _is_pulled(endpoint: Endpoint, generation: int) -> bool:
+    """Needs a living ops: the page alone cannot say what rests."""
+    status = _status(endpoint)
+    return bool(status.get("generation_seen", 0) >= generation and status.get("quotes_live") == 0)
+
+
+def _status(endpoint: Endpoint) -> dict[str, Any]:
+    """Nothing where nobody answers: the kill holds, only its confirmation is still to come."""
+    try:
+        return dict(endpoint.request("GET", "/v1/status"))
+    except OperatorError:
+        return {}
