@@ -130,19 +130,34 @@ def choose_into(
                 i, lots_ratio, credit_price_usd, touch, rests, own, costs, contracts,
                 board, policy, held, out, trace,
             )
-        stays = (own[0][1] == 0 or out.reason[0, i] == R_KEPT) and (
-            own[1][1] == 0 or out.reason[1, i] == R_KEPT
+        _renew(i, own, board, policy, is_inverse, basis, approved, out)
+
+
+@kernel
+def _renew(
+    i: int,
+    own: tuple[tuple[int, int], tuple[int, int]],
+    board: Floats,
+    policy: Floats,
+    is_inverse: Bools,
+    basis: Floats,
+    approved: Floats,
+    out: WantedColumns,
+) -> None:
+    """Approve anew what stays, and judge what rests by what it was approved on."""
+    stays = (own[0][1] == 0 or out.reason[0, i] == R_KEPT) and (
+        own[1][1] == 0 or out.reason[1, i] == R_KEPT
+    )
+    if stays:
+        _approve(i, board, out.lots, out.money, is_inverse, approved)
+    for side in range(2):
+        if out.reason[side, i] == R_KEPT:
+            basis[B_FORWARD, side, i] = board[FORWARD, i]
+            basis[B_VOL, side, i] = board[VOL, i]
+            basis[B_EDGE_USD, side, i] = out.money[M_EDGE, side, i]
+        out.is_stale[side, i] = own[side][1] > 0 and is_stale(
+            i, basis[:, side], board, policy[P_PULL_FRACTION, i]
         )
-        if stays:
-            _approve(i, board, out.lots, out.money, is_inverse, approved)
-        for side in range(2):
-            if out.reason[side, i] == R_KEPT:
-                basis[B_FORWARD, side, i] = board[FORWARD, i]
-                basis[B_VOL, side, i] = board[VOL, i]
-                basis[B_EDGE_USD, side, i] = out.money[M_EDGE, side, i]
-            out.is_stale[side, i] = own[side][1] > 0 and is_stale(
-                i, basis[:, side], board, policy[P_PULL_FRACTION, i]
-            )
 
 
 @kernel

@@ -18,11 +18,11 @@ from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
 from mm_daemon.core.knobs import Knobs
 from mm_daemon.core.quote_choice import approve_into, choose_into
 from mm_daemon.core.quote_terms import (
+    APPROVED_ROWS,
     ASK,
     B_EDGE_USD,
-    BID,
-    APPROVED_ROWS,
     BASIS_ROWS,
+    BID,
     C_EXPIRY_NS,
     C_TICK_ABOVE,
     C_TICK_STEP,
