@@ -1,0 +1,80 @@
+"""Markouts give back the adverse move that made them, and no more than they can support."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from mm_daemon.research.datasets import split_by_time, taken
+from mm_daemon.research.train_spread import fit_spread, predicted, score
+from tests.research.learning_world import markouts, rows_of
+
+
+def test_adverse_move_is_recovered_within_a_tenth() -> None:
+    """A fill costs 0.4 half-spreads everywhere, under noise five times that: 4,000 fills give the
+    mean to 3 %."""
+    generator = np.random.default_rng(1)
+    rows = rows_of(generator, 4_000)
+    fit = fit_spread(markouts(generator, rows, np.full(4_000, 0.4), 0.7))
+    found = fit.head.outputs(rows)[:, 0]
+    assert float(found.mean()) == pytest.approx(0.4, rel=0.1)
+    assert float(np.abs(found - 0.4).mean()) < 0.06
+
+
+def test_adverse_move_by_state_is_recovered_within_a_tenth() -> None:
+    generator = np.random.default_rng(2)
+    rows = rows_of(generator, 6_000)
+    true = 0.5 - 0.3 * rows[:, 11].astype(np.float64)
+    fit = fit_spread(markouts(generator, rows, true, 0.5))
+    found = fit.head.outputs(rows)[:, 0].astype(np.float64)
+    slope = np.polyfit(rows[:, 11].astype(np.float64), found, 1)[0]
+    assert slope == pytest.approx(-0.3, rel=0.1)
+    assert float(found.mean()) == pytest.approx(float(true.mean()), rel=0.1)
+
+
+def test_noise_is_shrunk_to_the_pooled_mean() -> None:
+    generator = np.random.default_rng(3)
+    rows = rows_of(generator, 300)
+    table = markouts(generator, rows, np.full(300, 0.3), 2.0)
+    fit = fit_spread(table)
+    assert float(fit.head.outputs(rows)[:, 0].std()) < 0.15
+    assert fit.penalty >= 300.0
+
+
+def test_held_out_figures_compare_with_mean_and_analytic() -> None:
+    generator = np.random.default_rng(4)
+    rows = rows_of(generator, 4_000)
+    true = 1.0 + 0.5 * rows[:, 9].astype(np.float64)
+    table = markouts(generator, rows, true, 0.3)
+    fitted, held = split_by_time(table, gap_s=60.0)
+    fit = fit_spread(fitted)
+    found = score(fit.head, held, pooled_mean=float(fitted.adverse.mean()))
+    ceiling = 1.0 - float(((true[-len(held):] - held.adverse) ** 2).mean()) / found.mse_pooled_mean
+    assert found.r2 == pytest.approx(ceiling, abs=0.03)
+    assert found.mse_analytic == pytest.approx(found.mse_pooled_mean + 0.49, rel=0.15)
+    assert found.fills == len(held)
+    assert abs(found.bias) < 0.05
+
+
+def test_output_out_of_range_counts_as_the_analytic_policy() -> None:
+    generator = np.random.default_rng(5)
+    rows = rows_of(generator, 400)
+    table = markouts(generator, rows, np.full(400, 9.0), 0.1)
+    fit = fit_spread(table)
+    assert np.all(predicted(fit.head, table) == 0.3)
+
+
+def test_too_few_fills_are_refused_with_the_number() -> None:
+    generator = np.random.default_rng(6)
+    table = markouts(generator, rows_of(generator, 30), np.full(30, 0.3), 0.1)
+    with pytest.raises(ValueError, match="12 judged fills to train on"):
+        fit_spread(taken(table, np.arange(12)))
+
+
+def test_pooled_mean_is_named_among_the_choices() -> None:
+    generator = np.random.default_rng(7)
+    fit = fit_spread(markouts(generator, rows_of(generator, 100), np.full(100, 0.2), 1.0))
+    assert "pooled_mean" in fit.penalty_scores
+    assert all(math.isfinite(one) for one in fit.penalty_scores.values())
