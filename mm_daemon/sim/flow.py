@@ -63,9 +63,9 @@ TAKERS: Final = {
         TakerConfig(name="desk", rate_per_s=0.024, size_multiple=4.0),
     ),
     "ETH": (
-        TakerConfig(name="retail", rate_per_s=0.026, size_multiple=0.5),
-        TakerConfig(name="fund", rate_per_s=0.014, size_multiple=1.2),
-        TakerConfig(name="desk", rate_per_s=0.004, size_multiple=3.0),
+        TakerConfig(name="retail", rate_per_s=0.032, size_multiple=0.5),
+        TakerConfig(name="fund", rate_per_s=0.018, size_multiple=1.2),
+        TakerConfig(name="desk", rate_per_s=0.006, size_multiple=3.0),
     ),
 }
 
