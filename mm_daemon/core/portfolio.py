@@ -14,6 +14,7 @@ equity is `equity(currency, marks_e8)`: to be compared only with marks of the sa
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Sequence
 from enum import Enum
 
@@ -36,6 +37,7 @@ from mm_daemon.domain.orders import AccountEvidence, FillEvidence, PositionEvide
 from mm_daemon.domain.units import NS_PER_DAY, CoinE8, Ns, Side
 
 KEYS_KEPT_NS = NS_PER_DAY
+RECENT_FILLS = 20_000
 FillKey = tuple[str, str, str]
 """(settlement currency, trade id, order id)."""
 
@@ -97,8 +99,14 @@ class Portfolio:
         self.newest_fill_ns: dict[str, int] = {}
         """Venue time of the newest booked fill, by settlement currency."""
         self.parked: list[FillEvidence] = []
+        self.recent: deque[FillEvidence] = deque(maxlen=RECENT_FILLS)
+        """The last fills booked: a picture of the venue taken a moment ago lacks some of them."""
+        self.booked = 0
+        """Fills booked so far; the last of them ends `recent`."""
         self.orphans: dict[str, Holding] = {}
         """Restored holdings of instruments that the catalogue does not have."""
+        self.is_open = False
+        """Whether cash and positions have a beginning: restored, or taken from the venue."""
         self.fee_mismatches = 0
         self.duplicates = 0
         self._holdings: list[Holding] = []
@@ -226,13 +234,17 @@ class Portfolio:
         self,
         accounts: Sequence[AccountEvidence],
         positions: Sequence[PositionEvidence],
+        since_venue_ns: Ns,
     ) -> None:
         """Takes positions and cash as the venue states them, where we have no books of our own.
 
-        The session result so far has no fills behind it: it is kept as one opening amount, and
-        futures go on from the mark at which the venue stated it.
+        Trades since `since_venue_ns` have been read and marked as seen; one older than that, if it
+        ever comes, is parked. The session result so far has no fills behind it: it is kept as one
+        opening amount, and futures go on from the mark at which the venue stated it.
         """
-        assert not self.cash_e8, "the books are open"
+        assert not self.is_open, "the books are open"
+        self.is_open = True
+        self._keys_from_ns = since_venue_ns
         for account in accounts:
             self.cash_e8[account.currency] = account.balance_e8
             session = account.equity_e8 - account.balance_e8 - account.options_value_e8
@@ -283,7 +295,8 @@ class Portfolio:
 
     def restore(self, saved: bytes) -> None:
         """Takes up a checkpoint, before any fill of this session."""
-        assert not self._keys, "restore comes before the first fill"
+        assert not self.is_open, "restore comes before the first fill"
+        self.is_open = True
         state = msgspec.msgpack.decode(saved, type=_Saved)
         self.cash_e8 = state.cash_e8
         self.opening_session_e8 = state.opening_session_e8
@@ -311,6 +324,8 @@ class Portfolio:
         held = self._holdings[instrument.id]
         signed = fill.lots if fill.side is Side.BUY else -fill.lots
         self._trade(instrument, held, signed, fill.price_e8)
+        self.recent.append(fill)
+        self.booked += 1
         self._pay(instrument.settle_currency, -premium_e8(instrument, signed, fill.price_e8))
         self._pay(fill.fee_currency, -fill.fee_e8)
         held.fees_e8 += fill.fee_e8

@@ -1,0 +1,566 @@
+"""One consistent picture of the venue, whatever it takes; and what differs from it is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mm_daemon.core.client_ids import ClientIds
+from mm_daemon.core.portfolio import Booking, Portfolio
+from mm_daemon.core.reconcile import PAGE_TRADES, REPEATS_MAX, Cut, Reconciler, Task
+from mm_daemon.core.reconcile_verdict import (
+    Books,
+    Break,
+    Conclusion,
+    adopt,
+    cancels,
+    judge,
+    targeted_reads,
+)
+from mm_daemon.core.working_orders import WorkingOrders
+from mm_daemon.domain.events import (
+    AccountsRead,
+    OpenOrdersRead,
+    PositionsRead,
+    QueryFailed,
+    RequestDone,
+    TradesRead,
+)
+from mm_daemon.domain.intents import (
+    MassQuote,
+    PlaceOrder,
+    QuoteEntry,
+    ReadAccounts,
+    ReadOpenOrders,
+    ReadPositions,
+    ReadTrades,
+)
+from mm_daemon.domain.orders import (
+    AccountEvidence,
+    FillEvidence,
+    OrderEvidence,
+    PositionEvidence,
+    Purpose,
+    RejectReason,
+    TimeInForce,
+    VenueStatus,
+)
+from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, CoinE8, Lots, Ns, Side, Ticks
+from tests.core.account_params import params
+from tests.core.account_world import (
+    CALL,
+    GROUP,
+    PUT,
+    T0,
+    fill_evidence,
+    order_evidence,
+    small_catalog,
+)
+
+CATALOG = small_catalog()
+START_NS = Ns(T0 + 1_000 * NS_PER_S)
+
+
+class Venue:
+    """Answers reads truthfully; a test may let trades happen between two of them."""
+
+    def __init__(self) -> None:
+        self.fills: list[FillEvidence] = []
+        self.orders: list[OrderEvidence] = []
+        self.lots = dict.fromkeys(range(len(CATALOG)), 0)
+        self.cash_e8 = 100 * 10**8
+        self.page = PAGE_TRADES
+        self.asked: list[Any] = []
+
+    def trade(self, trade_id: str, side: Side, lots: int, ts: int, **more: Any) -> FillEvidence:
+        fill = fill_evidence(trade_id, "q1", CALL, side, lots, ts=ts, **more)
+        self.fills.append(fill)
+        self.lots[CALL] += int(side) * lots
+        self.cash_e8 -= int(side) * lots * 500_000
+        return fill
+
+    def answer(self, intent: Any) -> Any:
+        self.asked.append(intent)
+        id_ = intent.request_id
+        if isinstance(intent, ReadOpenOrders):
+            return OpenOrdersRead(id_, tuple(self.orders), Ns(0))
+        if isinstance(intent, ReadTrades):
+            mine = [
+                fill
+                for fill in sorted(self.fills, key=lambda fill: fill.ts_venue_ns)
+                if CATALOG.instruments[fill.instrument_id].settle_currency == intent.currency
+                and fill.ts_venue_ns >= intent.since_venue_ns
+            ]
+            return TradesRead(id_, intent.currency, tuple(mine[: self.page]), len(mine) > self.page)
+        if isinstance(intent, ReadPositions):
+            return PositionsRead(
+                id_,
+                tuple(
+                    PositionEvidence(i, Lots(n), 5_000_000, 5_000_000, CoinE8(0), START_NS)
+                    for i, n in self.lots.items()
+                    if n
+                ),
+            )
+        assert isinstance(intent, ReadAccounts)
+        return AccountsRead(id_, (account("BTC", self.cash_e8), account("USDC", 0)))
+
+
+def account(currency: str, balance_e8: int) -> AccountEvidence:
+    zero = CoinE8(0)
+    return AccountEvidence(
+        currency=currency,
+        equity_e8=CoinE8(balance_e8),
+        balance_e8=CoinE8(balance_e8),
+        margin_balance_e8=CoinE8(balance_e8),
+        available_e8=CoinE8(balance_e8),
+        initial_margin_e8=zero,
+        maintenance_margin_e8=zero,
+        session_upl_e8=zero,
+        session_rpl_e8=zero,
+        options_value_e8=zero,
+        delta_total=0.0,
+        portfolio_margin=True,
+        ts_venue_ns=START_NS,
+    )
+
+
+class Desk:
+    """Books, a reconciler and the venue that they are reconciled with."""
+
+    def __init__(self) -> None:
+        self.venue = Venue()
+        self.reconciler = Reconciler(params(), ("BTC", "USDC"))
+        self.working = WorkingOrders(CATALOG)
+        self.portfolio = Portfolio(CATALOG)
+        self.books = Books(CATALOG, self.working, self.portfolio, ClientIds("sa", 7, 0), (GROUP,))
+        self.now = int(START_NS)
+        self.ids = 100
+        self.last_cut: Cut | None = None
+
+    def next_id(self) -> int:
+        self.ids += 1
+        return self.ids
+
+    def ask(self, now: int | None = None) -> list[Any]:
+        at = Ns(self.now if now is None else now)
+        return list(self.reconciler.poll(self.portfolio, self.next_id, at, can_read=True))
+
+    def step(self, spoil: Any = None) -> Cut | None:
+        """Asks and answers one question; `spoil` may replace the answer."""
+        intents = self.ask()
+        self.now += 10 * NS_PER_MS
+        for intent in intents:
+            answer = self.venue.answer(intent)
+            if spoil is not None:
+                answer = spoil(intent, answer)
+            return self.reconciler.on_answer(answer, Ns(self.now))
+        return None
+
+    def run(self, task: Task) -> Conclusion:
+        """Asks until the task is complete, and judges it."""
+        self.reconciler.request(task, Ns(self.now))
+        for _ in range(200):
+            cut = self.step()
+            if cut is not None:
+                self.last_cut = cut
+                return judge(cut, self.books, Ns(self.now))
+        raise AssertionError("the task never completed")
+
+    def stream(self, fill: FillEvidence) -> None:
+        if self.portfolio.book(fill) is Booking.APPLIED:
+            self.working.on_fill(fill, Ns(self.now))
+
+
+@pytest.fixture
+def desk() -> Desk:
+    opened = Desk()
+    assert opened.run(Task.START).is_clean
+    return opened
+
+
+def test_the_start_takes_positions_and_cash_of_which_there_are_no_books() -> None:
+    desk = Desk()
+    fill = desk.venue.trade("t1", Side.BUY, 7, 900 * NS_PER_S)
+    conclusion = desk.run(Task.START)
+    assert conclusion.is_clean
+    assert conclusion.fills_applied == ()
+    assert int(desk.portfolio.position_lots[CALL]) == 7
+    desk.stream(fill)
+    assert int(desk.portfolio.position_lots[CALL]) == 7, "it is part of the adopted position"
+    desk.stream(desk.venue.trade("t2", Side.SELL, 3, 2_000 * NS_PER_S))
+    assert int(desk.portfolio.position_lots[CALL]) == 4
+    assert desk.run(Task.FULL).is_clean
+
+
+def test_the_start_holds_the_streams_until_its_picture_is_complete() -> None:
+    desk = Desk()
+    assert not desk.reconciler.is_holding
+    desk.reconciler.request(Task.START, Ns(desk.now))
+    assert desk.reconciler.is_holding
+    desk.reconciler.hold(desk.venue.trade("t1", Side.BUY, 7, 900 * NS_PER_S))
+    assert desk.run(Task.START).is_clean
+    assert not desk.reconciler.is_holding
+    (held,) = desk.reconciler.take_held()
+    assert isinstance(held, FillEvidence)
+    desk.stream(held)
+    assert int(desk.portfolio.position_lots[CALL]) == 7
+
+
+def test_a_fill_that_the_stream_lost_is_booked_and_no_break(desk: Desk) -> None:
+    lost = desk.venue.trade("t1", Side.BUY, 7, 2_000 * NS_PER_S)
+    conclusion = desk.run(Task.FULL)
+    assert conclusion.fills_applied == (lost,)
+    assert conclusion.is_clean
+    assert conclusion.breaks == ()
+    assert desk.run(Task.FULL).fills_applied == ()
+
+
+def test_a_ghost_fill_is_a_break_with_its_numbers(desk: Desk) -> None:
+    desk.stream(fill_evidence("ghost", "q", PUT, Side.BUY, 4, ts=900 * NS_PER_S))
+    conclusion = desk.run(Task.POSITIONS)
+    assert not conclusion.is_clean
+    assert Break("position", "BTC-N-P", 4, 0) in conclusion.breaks
+    assert Break("cash", "BTC", 99_98000000, 100_00000000) in conclusion.breaks
+
+
+def test_cash_alone_is_reported_and_not_broken(desk: Desk) -> None:
+    desk.venue.cash_e8 += 5
+    conclusion = desk.run(Task.FULL)
+    assert conclusion.is_clean
+    assert conclusion.breaks == (Break("cash", "BTC", 100_00000000, 100_00000005),)
+
+
+def test_a_fill_after_the_picture_is_no_break(desk: Desk) -> None:
+    desk.reconciler.request(Task.POSITIONS, Ns(desk.now))
+    cut = None
+    while cut is None:
+        cut = desk.step()
+    desk.stream(desk.venue.trade("t9", Side.BUY, 2, 3_000 * NS_PER_S))
+    conclusion = judge(cut, desk.books, Ns(desk.now))
+    assert [one for one in conclusion.breaks if one.kind == "position"] == []
+
+
+def test_trades_while_reading_repeat_the_cut(desk: Desk) -> None:
+    """A trade lands between the first reading of trades and the positions."""
+    desk.reconciler.request(Task.FULL, Ns(desk.now))
+    desk.step()
+    desk.step()
+    desk.venue.trade("t1", Side.BUY, 3, 2_000 * NS_PER_S)
+    cut = None
+    while cut is None:
+        cut = desk.step()
+    assert (cut.repeats, cut.is_consistent) == (1, True)
+    assert judge(cut, desk.books, Ns(desk.now)).is_clean
+
+
+def test_a_cut_that_never_comes_to_rest_is_given_up_and_tried_later(desk: Desk) -> None:
+    count = 0
+
+    def busy(intent: Any, answer: Any) -> Any:
+        nonlocal count
+        if isinstance(intent, ReadTrades):
+            count += 1
+            desk.venue.trade(f"b{count}", Side.BUY, 1, 2_000 * NS_PER_S + count * NS_PER_MS)
+        return answer
+
+    desk.reconciler.request(Task.FULL, Ns(desk.now))
+    cut = None
+    while cut is None:
+        cut = desk.step(busy)
+    assert (cut.repeats, cut.is_consistent) == (REPEATS_MAX, False)
+    conclusion = judge(cut, desk.books, Ns(desk.now))
+    assert not conclusion.is_clean
+    assert not [one for one in conclusion.breaks if one.kind == "position"], "nothing compared"
+    deadline = desk.reconciler.next_deadline_ns()
+    assert deadline is not None
+    desk.now = deadline
+    assert desk.run(Task.FULL).is_clean
+
+
+def test_a_failed_query_is_repeated_and_never_empty(desk: Desk) -> None:
+    desk.venue.trade("t1", Side.BUY, 3, 2_000 * NS_PER_S)
+    desk.reconciler.request(Task.FULL, Ns(desk.now))
+    failures = iter([True, True, False, True, False, False, True, False, False, False, False])
+
+    def flaky(intent: Any, answer: Any) -> Any:
+        if next(failures, False):
+            return QueryFailed(intent.request_id, 10_040, "retry")
+        return answer
+
+    cut = None
+    while cut is None:
+        cut = desk.step(flaky)
+    assert desk.reconciler.queries_failed == 4
+    conclusion = judge(cut, desk.books, Ns(desk.now))
+    assert conclusion.is_clean
+    assert len(conclusion.fills_applied) == 1
+
+
+def test_a_failed_query_waits_longer_each_time() -> None:
+    desk = Desk()
+    desk.reconciler.request(Task.ORDERS, Ns(desk.now))
+    waits = []
+    for _ in range(7):
+        (intent,) = desk.ask()
+        desk.reconciler.on_answer(QueryFailed(intent.request_id, 0, ""), Ns(desk.now))
+        due = desk.reconciler.next_deadline_ns()
+        assert due is not None
+        waits.append((due - desk.now) // NS_PER_MS)
+        assert desk.ask(due - 1) == []
+        desk.now = due
+    assert waits == [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000]
+
+
+def test_an_overdue_query_is_asked_again_and_its_late_answer_dropped() -> None:
+    desk = Desk()
+    desk.reconciler.request(Task.ORDERS, Ns(desk.now))
+    (first,) = desk.ask()
+    desk.now += 4 * NS_PER_S
+    assert desk.ask() == []
+    desk.now += NS_PER_S
+    (second,) = desk.ask()
+    assert second.request_id != first.request_id
+    assert desk.reconciler.on_answer(desk.venue.answer(first), Ns(desk.now)) is None
+    assert desk.reconciler.on_answer(desk.venue.answer(second), Ns(desk.now)) is not None
+
+
+def test_nothing_is_asked_without_a_session() -> None:
+    desk = Desk()
+    desk.reconciler.request(Task.START, Ns(desk.now))
+    assert desk.reconciler.poll(desk.portfolio, desk.next_id, Ns(desk.now), can_read=False) == []
+
+
+def test_trades_are_paged_with_overlap_until_the_end(desk: Desk) -> None:
+    for k in range(25):
+        desk.venue.trade(f"p{k}", Side.BUY, 1, 2_000 * NS_PER_S + (k // 3) * NS_PER_MS)
+    desk.venue.page = 10
+    conclusion = desk.run(Task.TRADES)
+    assert len(conclusion.fills_applied) == 25
+    first = next(one for one in reversed(desk.venue.asked) if isinstance(one, ReadTrades))
+    assert first.since_venue_ns <= START_NS - 300 * NS_PER_S or first.currency == "USDC"
+
+
+def test_a_page_of_one_millisecond_does_not_hang(desk: Desk) -> None:
+    for k in range(8):
+        desk.venue.trade(f"p{k}", Side.BUY, 1, 2_000 * NS_PER_S)
+    desk.venue.page = 5
+    conclusion = desk.run(Task.POSITIONS)
+    assert len(conclusion.fills_applied) == 5
+    assert Break("position", "BTC-N-C", 5, 8) in conclusion.breaks, "what was lost is seen"
+
+
+def test_the_start_goes_back_to_the_newest_booked_trade() -> None:
+    desk = Desk()
+    desk.portfolio.open_books((account("BTC", 0),), (), Ns(0))
+    desk.stream(fill_evidence("old", "q", CALL, Side.BUY, 1, ts=0))
+    desk.reconciler.request(Task.START, Ns(desk.now))
+    (intent,) = desk.ask()
+    assert isinstance(intent, ReadTrades)
+    assert intent.since_venue_ns == T0 - 300 * NS_PER_S
+
+
+def test_the_more_urgent_task_goes_first_and_the_other_is_not_forgotten() -> None:
+    desk = Desk()
+    desk.reconciler.request(Task.ORDERS, Ns(desk.now))
+    desk.ask()
+    assert desk.run(Task.START).task is Task.START
+    due = desk.reconciler.next_deadline_ns()
+    assert due is not None
+    assert due > desk.now, "the start included what the orders task would have read"
+
+
+def test_timers_come_round_by_themselves(desk: Desk) -> None:
+    seen: dict[Task, int] = {}
+    end = desk.now + 301 * NS_PER_S
+    while True:
+        due = desk.reconciler.next_deadline_ns()
+        assert due is not None
+        if due > end:
+            break
+        desk.now = max(desk.now, due)
+        cut = desk.step()
+        if cut is not None:
+            seen[cut.task] = seen.get(cut.task, 0) + 1
+            assert judge(cut, desk.books, Ns(desk.now)).is_clean
+    assert seen[Task.FULL] == 1
+    assert 7 <= seen[Task.POSITIONS] <= 10
+    assert seen[Task.TRADES] + seen[Task.POSITIONS] >= 25
+    assert seen[Task.ORDERS] >= 25
+
+
+def place(desk: Desk, client_id: str) -> PlaceOrder:
+    return PlaceOrder(
+        request_id=desk.next_id(),
+        client_id=client_id,
+        instrument_id=CALL,
+        side=Side.BUY,
+        price_ticks=Ticks(500),
+        lots=Lots(5),
+        time_in_force=TimeInForce.GTC,
+        post_only=False,
+        reduce_only=False,
+        mmp=False,
+        purpose=Purpose.QUOTE,
+        valid_until_ns=Ns(desk.now + NS_PER_S),
+    )
+
+
+def open_order(order_id: str, client_id: str) -> OrderEvidence:
+    return order_evidence(
+        order_id, CALL, Side.BUY, VenueStatus.OPEN, 500, 5, ts=1, client_id=client_id,
+        is_quote=False,
+    )  # fmt: skip
+
+
+def test_an_order_lost_without_trace_is_settled_in_two_looks(desk: Desk) -> None:
+    order = place(desk, desk.books.client_ids.issue())
+    desk.working.register(order, Ns(desk.now))
+    unknown = RequestDone(order.request_id, RejectReason.UNKNOWN_OUTCOME, 0, "", Ns(0))
+    desk.working.on_request_done(unknown, Ns(desk.now))
+    assert int(desk.working.worst_buy_lots[CALL]) == 5
+    concluded = 0
+    for _ in range(3):
+        desk.now += 5 * NS_PER_S
+        concluded += desk.run(Task.FULL).concluded
+    assert concluded == 1
+    assert int(desk.working.worst_buy_lots[CALL]) == 0
+
+
+def test_an_order_that_went_unanswered_but_lives_is_found(desk: Desk) -> None:
+    client_id = desk.books.client_ids.issue()
+    order = place(desk, client_id)
+    desk.working.register(order, Ns(desk.now))
+    unknown = RequestDone(order.request_id, RejectReason.UNKNOWN_OUTCOME, 0, "", Ns(0))
+    desk.working.on_request_done(unknown, Ns(desk.now))
+    desk.now += 5 * NS_PER_S
+    ((read, about),) = targeted_reads(desk.books, desk.next_id, Ns(desk.now))
+    assert (read.client_id, about.client_id) == (client_id, client_id)
+    desk.venue.orders.append(open_order("o1", client_id))
+    conclusion = desk.run(Task.ORDERS)
+    assert conclusion.is_clean
+    assert desk.working.unknowns().count == 0
+    assert int(desk.working.worst_buy_lots[CALL]) == 5
+
+
+def test_c30_tells_rogue_old_and_newer_orders_apart(desk: Desk) -> None:
+    old = ClientIds("sa", 6, 0).issue()
+    desk.venue.orders += [
+        open_order("mine", desk.books.client_ids.issue()),
+        open_order("rogue", "somebody"),
+        open_order("nameless", ""),
+        open_order("old", old),
+    ]
+    conclusion = desk.run(Task.ORDERS)
+    assert conclusion.foreign == ("rogue", "nameless")
+    assert conclusion.cancels == (("old", old, "BTC"),)
+    (cancel,) = cancels(conclusion, desk.next_id)
+    assert cancel.order_id == "old"
+    assert not conclusion.newer_epoch_seen
+    assert int(desk.working.worst_buy_lots[CALL]) == 20, "they all count"
+    desk.venue.orders.append(open_order("newer", ClientIds("sa", 8, 0).issue()))
+    conclusion = desk.run(Task.ORDERS)
+    assert conclusion.newer_epoch_seen
+    assert not conclusion.is_clean
+
+
+def test_the_start_is_not_clean_before_our_leftovers_are_gone() -> None:
+    desk = Desk()
+    desk.venue.orders.append(
+        order_evidence("q-old", CALL, Side.SELL, VenueStatus.OPEN, 520, 5, ts=1)
+    )
+    conclusion = desk.run(Task.START)
+    assert conclusion.cancel_quotes
+    assert not conclusion.is_clean
+    desk.venue.orders.clear()
+    desk.now += 5 * NS_PER_S
+    assert desk.run(Task.START).is_clean
+
+
+def test_a_quote_in_a_strange_group_is_rogue_and_ours_is_not(desk: Desk) -> None:
+    entry = QuoteEntry(CALL, Ticks(480), Lots(5), None, None)
+    quote = MassQuote(desk.next_id(), GROUP, "q", (entry,), Ns(desk.now + NS_PER_S))
+    desk.working.register(quote, Ns(desk.now))
+    mine = order_evidence("q1", CALL, Side.BUY, VenueStatus.OPEN, 480, 5, ts=1)
+    strange = order_evidence("q2", PUT, Side.BUY, VenueStatus.OPEN, 480, 5, ts=1, group="other")
+    desk.venue.orders += [mine, strange]
+    conclusion = desk.run(Task.ORDERS)
+    assert conclusion.foreign == ("q2",)
+    assert not conclusion.cancel_quotes
+
+
+def test_a_final_order_without_its_trades_is_a_break_after_the_grace(desk: Desk) -> None:
+    client_id = desk.books.client_ids.issue()
+    order = place(desk, client_id)
+    desk.working.register(order, Ns(desk.now))
+    filled = order_evidence(
+        "o1", CALL, Side.BUY, VenueStatus.FILLED, 500, 5, ts=1, filled=5, client_id=client_id,
+        is_quote=False,
+    )  # fmt: skip
+    desk.working.on_order(filled, Ns(desk.now))
+    desk.working.on_request_done(RequestDone(order.request_id, None, 0, "", Ns(0)), Ns(desk.now))
+    assert desk.run(Task.TRADES).is_clean
+    desk.now += 3 * NS_PER_S
+    conclusion = desk.run(Task.TRADES)
+    assert conclusion.breaks == (Break("fill", "o1", 0, 5),)
+    fill = fill_evidence(
+        "t1", "o1", CALL, Side.BUY, 5, ts=2_000 * NS_PER_S, client_id=client_id, is_quote=False
+    )
+    desk.venue.fills.append(fill)
+    assert desk.run(Task.TRADES).is_clean
+
+
+def test_a_parked_fill_is_a_break_until_its_instrument_is_known(desk: Desk) -> None:
+    assert desk.portfolio.book(fill_evidence("t", "q", 99, Side.BUY, 1)) is (
+        Booking.PARKED_INSTRUMENT
+    )
+    assert desk.run(Task.TRADES).breaks == (Break("fill", "t", 0, 1),)
+
+
+def test_a_person_may_adopt_the_venue_and_is_told_what_was_booked(desk: Desk) -> None:
+    desk.stream(fill_evidence("ghost", "q", PUT, Side.BUY, 4, ts=900 * NS_PER_S))
+    conclusion = desk.run(Task.POSITIONS)
+    assert desk.last_cut is not None
+    adjusted = adopt(conclusion, desk.last_cut, desk.books)
+    assert [one.kind for one in adjusted] == ["position"], "at the price paid cash is right again"
+    again = desk.run(Task.POSITIONS)
+    assert again.is_clean
+    assert again.breaks == ()
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.booleans(), st.booleans()), max_size=40),
+    st.integers(1, 7),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_loss_and_repetition_of_fills_ends_clean(
+    trades: list[tuple[int, bool, bool]], page: int
+) -> None:
+    """Trades reach the stream or not, twice or once; after one full pass the books are the
+    venue's."""
+    desk = Desk()
+    assert desk.run(Task.START).is_clean
+    desk.venue.page = page
+    for k, (lots, is_buy, is_seen) in enumerate(trades):
+        ts = 2_000 * NS_PER_S + k * NS_PER_MS
+        fill = desk.venue.trade(f"t{k}", Side.BUY if is_buy else Side.SELL, lots, ts)
+        if is_seen:
+            desk.stream(fill)
+            desk.stream(msgspec.structs.replace(fill, source="reply"))
+    conclusion = desk.run(Task.FULL)
+    assert conclusion.is_clean
+    assert conclusion.breaks == ()
+    assert len(conclusion.fills_applied) == sum(1 for _, _, is_seen in trades if not is_seen)
+
+
+def test_equal_histories_have_equal_digests() -> None:
+    first, second = Desk(), Desk()
+    for desk in (first, second):
+        desk.reconciler.request(Task.FULL, Ns(desk.now))
+        desk.step()
+    assert first.reconciler.digest() == second.reconciler.digest()
+    second.step()
+    assert first.reconciler.digest() != second.reconciler.digest()
