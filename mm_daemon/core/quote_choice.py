@@ -26,6 +26,13 @@ from mm_daemon.core.quote_terms import (
     B_EDGE_USD,
     B_FORWARD,
     B_VOL,
+    C_EXPIRY_NS,
+    C_TICK_ABOVE,
+    C_TICK_STEP,
+    F_OPEN,
+    F_PRICE_MAX,
+    F_PRICE_MIN,
+    F_VALID,
     M_EDGE,
     M_GAIN,
     M_VALUE,
@@ -40,6 +47,8 @@ from mm_daemon.core.quote_terms import (
     P_STOP_NS,
     P_WING_DELTA,
     Q_LOTS,
+    Q_REASON,
+    Q_TICKS,
     R_BLACKLIST,
     R_BOOK_INVALID,
     R_DELTA_RANGE,
@@ -55,11 +64,10 @@ from mm_daemon.core.quote_terms import (
     T_LOT,
     T_TICK,
     Contract,
-    ContractColumns,
-    CostColumns,
-    LiveColumns,
-    TouchColumns,
-    WantedColumns,
+    ContractMatrices,
+    CostMatrices,
+    TouchMatrices,
+    WantedMatrices,
 )
 from mm_daemon.core.theo import DELTA, FORWARD, PRICE, VEGA, VOL
 from mm_daemon.pricing.arrays import kernel
@@ -104,31 +112,20 @@ def choose_into(
     Arrays come flat, because a tuple of arrays costs three times as much to pass; inside they are
     grouped again at no cost.
     """
-    touch = TouchColumns(
-        touch_ticks[0], touch_ticks[1], touch_ticks[2], touch_ticks[3],
-        touch_money[0], touch_money[1], touch_money[2], touch_money[3],
-        touch_flags[0], touch_flags[1],
-    )
-    rests = LiveColumns(rest_bid_ticks, rest_bid_lots, rest_ask_ticks, rest_ask_lots)
-    asked = LiveColumns(asked_bid_ticks, asked_bid_lots, asked_ask_ticks, asked_ask_lots)
-    costs = CostColumns(lean_rows[0], lean_rows[1], intensity[0], intensity[1], intensity[2])
-    contracts = ContractColumns(
-        contract_ints[0], contract_ints[1], contract_ints[2], is_inverse, terms
-    )
-    out = WantedColumns(quotes[0], quotes[1], quotes[2], money, is_stale_out)
-    for position in range(ids.size):
-        i = ids[position]
+    touch = TouchMatrices(touch_ticks, touch_money, touch_flags)
+    costs = CostMatrices(lean_rows, intensity)
+    contracts = ContractMatrices(contract_ints, is_inverse, terms)
+    out = WantedMatrices(quotes, money, is_stale_out)
+    for i in ids:
         barred = gate(i, now_ns, touch, contracts, board, policy)
-        own = (
-            (asked.bid_ticks[i], asked.bid_lots[i]),
-            (asked.ask_ticks[i], asked.ask_lots[i]),
-        )
+        own = ((asked_bid_ticks[i], asked_bid_lots[i]), (asked_ask_ticks[i], asked_ask_lots[i]))
         for side in range(2):
             _want_nothing(out, side, i, barred if barred != R_QUOTED else held[side, i])
         if barred == R_QUOTED:
+            rests = ((rest_bid_ticks[i], rest_bid_lots[i]), (rest_ask_ticks[i], rest_ask_lots[i]))
             _choose_sides(
-                i, lots_ratio, credit_price_usd, touch, rests, own, costs, contracts,
-                board, policy, held, out, trace,
+                i, lots_ratio, credit_price_usd, touch, rests, own, costs, contracts, board,
+                policy, held, out, trace,
             )
         _renew(i, own, board, policy, is_inverse, basis, approved, out)
 
@@ -142,16 +139,16 @@ def _renew(
     is_inverse: Bools,
     basis: Floats,
     approved: Floats,
-    out: WantedColumns,
+    out: WantedMatrices,
 ) -> None:
     """Approve anew what stays, and judge what rests by what it was approved on."""
-    stays = (own[0][1] == 0 or out.reason[0, i] == R_KEPT) and (
-        own[1][1] == 0 or out.reason[1, i] == R_KEPT
+    stays = (own[0][1] == 0 or out.quotes[Q_REASON, 0, i] == R_KEPT) and (
+        own[1][1] == 0 or out.quotes[Q_REASON, 1, i] == R_KEPT
     )
     if stays:
-        _approve(i, board, out.lots, out.money, is_inverse, approved)
+        _approve(i, board, out.quotes[Q_LOTS], out.money, is_inverse, approved)
     for side in range(2):
-        if out.reason[side, i] == R_KEPT:
+        if out.quotes[Q_REASON, side, i] == R_KEPT:
             basis[B_FORWARD, side, i] = board[FORWARD, i]
             basis[B_VOL, side, i] = board[VOL, i]
             basis[B_EDGE_USD, side, i] = out.money[M_EDGE, side, i]
@@ -165,26 +162,26 @@ def _choose_sides(
     i: int,
     lots_ratio: float,
     credit_price_usd: float,
-    touch: TouchColumns,
-    rests: LiveColumns,
+    touch: TouchMatrices,
+    rests: tuple[tuple[int, int], tuple[int, int]],
     own: tuple[tuple[int, int], tuple[int, int]],
-    costs: CostColumns,
-    contracts: ContractColumns,
+    costs: CostMatrices,
+    contracts: ContractMatrices,
     board: Floats,
     policy: Floats,
     held: Ints,
-    out: WantedColumns,
+    out: WantedMatrices,
     trace: Floats,
 ) -> None:
     contract = contract_of(i, contracts, board)
     lots = quote_lots(i, lots_ratio, board, policy)
     bid = others_touch(
-        touch.bid_ticks[i], touch.second_bid_ticks[i], touch.bid_amount[i],
-        rests.bid_ticks[i], rests.bid_lots[i] * contract.lot,
+        touch.ticks[0, i], touch.ticks[2, i], touch.money[0, i],
+        rests[0][0], rests[0][1] * contract.lot,
     )
     ask = others_touch(
-        touch.ask_ticks[i], touch.second_ask_ticks[i], touch.ask_amount[i],
-        rests.ask_ticks[i], rests.ask_lots[i] * contract.lot,
+        touch.ticks[1, i], touch.ticks[3, i], touch.money[1, i],
+        rests[1][0], rests[1][1] * contract.lot,
     )
     yardstick = reference(bid[0], ask[0], contract, board[VEGA, i] / contract.usd)
     for side in range(2):
@@ -193,32 +190,32 @@ def _choose_sides(
             continue
         barred = bar(sign, i, lots, yardstick[1], costs, policy)
         if barred != R_QUOTED:
-            out.reason[side, i] = barred
+            out.quotes[Q_REASON, side, i] = barred
             continue
         terms = side_terms(
             sign, i, lots, contract, ask if side else bid, bid[0] if side else ask[0],
-            touch.price_min[i] if side else touch.price_max[i], yardstick, costs, policy,
+            touch.money[F_PRICE_MIN if side else F_PRICE_MAX, i], yardstick, costs, policy,
         )
         ticks, chosen_lots, value, gain, net, reason = choose_side(
             i, lots, credit_price_usd, contract, terms, own[side], policy, trace[side]
         )
-        out.ticks[side, i] = ticks
-        out.lots[side, i] = chosen_lots
+        out.quotes[Q_TICKS, side, i] = ticks
+        out.quotes[Q_LOTS, side, i] = chosen_lots
         out.money[M_VALUE, side, i] = value
         out.money[M_GAIN, side, i] = gain
         out.money[M_EDGE, side, i] = net
-        out.reason[side, i] = reason
-    bid_wanted, ask_wanted = out.ticks[0, i], out.ticks[1, i]
+        out.quotes[Q_REASON, side, i] = reason
+    bid_wanted, ask_wanted = out.quotes[Q_TICKS, 0, i], out.quotes[Q_TICKS, 1, i]
     if bid_wanted > 0 and ask_wanted > 0 and bid_wanted >= ask_wanted:
         weaker = 0 if out.money[M_VALUE, 0, i] < out.money[M_VALUE, 1, i] else 1
         _want_nothing(out, weaker, i, R_SELF_CROSS)
 
 
 @kernel
-def _want_nothing(out: WantedColumns, side: int, i: int, reason: int) -> None:
-    out.ticks[side, i] = 0
-    out.lots[side, i] = 0
-    out.reason[side, i] = reason
+def _want_nothing(out: WantedMatrices, side: int, i: int, reason: int) -> None:
+    out.quotes[Q_TICKS, side, i] = 0
+    out.quotes[Q_LOTS, side, i] = 0
+    out.quotes[Q_REASON, side, i] = reason
     for row in range(MONEY_ROWS):
         out.money[row, side, i] = 0.0
 
@@ -228,19 +225,19 @@ def _want_nothing(out: WantedColumns, side: int, i: int, reason: int) -> None:
 def gate(
     i: int,
     now_ns: int,
-    touch: TouchColumns,
-    contracts: ContractColumns,
+    touch: TouchMatrices,
+    contracts: ContractMatrices,
     board: Floats,
     policy: Floats,
 ) -> int:
     """Reason why neither side of an instrument may be quoted, or R_QUOTED."""
-    if not touch.is_open[i]:
+    if not touch.flags[F_OPEN, i]:
         return R_NOT_OPEN
     if policy[P_BLACKLISTED, i] > 0.0:
         return R_BLACKLIST
-    if not touch.book_valid[i]:
+    if not touch.flags[F_VALID, i]:
         return R_BOOK_INVALID
-    left_ns = contracts.expiry_ns[i] - now_ns
+    left_ns = contracts.integers[C_EXPIRY_NS, i] - now_ns
     if left_ns <= policy[P_STOP_NS, i]:
         return R_EXPIRY_NEAR
     if left_ns > policy[P_EXPIRY_MAX_NS, i]:
@@ -255,12 +252,12 @@ def gate(
 
 
 @kernel
-def contract_of(i: int, contracts: ContractColumns, board: Floats) -> Contract:
+def contract_of(i: int, contracts: ContractMatrices, board: Floats) -> Contract:
     """Gather one instrument's terms and theo."""
     return Contract(
         tick=contracts.terms[T_TICK, i],
-        above=contracts.tick_above[i],
-        step=contracts.tick_step[i],
+        above=contracts.integers[C_TICK_ABOVE, i],
+        step=contracts.integers[C_TICK_STEP, i],
         is_inverse=contracts.is_inverse[i],
         maker=contracts.terms[T_FEE_MAKER, i],
         fee_cap=contracts.terms[T_FEE_CAP, i],

@@ -23,6 +23,11 @@ import math
 from mm_daemon.core.catalog import Floats
 from mm_daemon.core.quote_terms import (
     CANDIDATES_MAX,
+    I_ADVERSE,
+    I_K,
+    I_LN_A,
+    L_LEAN,
+    L_OWN_SIZE,
     P_EDGE_MIN_TICKS,
     P_GAIN_MIN_USD,
     P_LEAN_CAP,
@@ -41,7 +46,7 @@ from mm_daemon.core.quote_terms import (
     R_NO_THEO,
     R_QUOTED,
     Contract,
-    CostColumns,
+    CostMatrices,
     SideTerms,
 )
 from mm_daemon.domain import grid
@@ -125,7 +130,7 @@ def side_terms(
     opposite: int,
     price_limit: float,
     yardstick: tuple[float, float],
-    costs: CostColumns,
+    costs: CostMatrices,
     policy: Floats,
 ) -> SideTerms:
     """Gather one side; the lean comes capped, the width factor applied.
@@ -143,9 +148,9 @@ def side_terms(
     if opposite > 0:
         theo = sign * min(sign * theo, sign * opposite * contract.tick)
     width = policy[P_WIDTH, i]
-    k = costs.k[side, i]
+    k = costs.intensity[I_K, side, i]
     cap = policy[P_LEAN_CAP, i] * half / k
-    lean = costs.lean[i] * policy[P_LEAN_RATIO, i]
+    lean = costs.lean[L_LEAN, i] * policy[P_LEAN_RATIO, i]
     step = contract.step if contract.theo > contract.above * contract.tick else 1
     return SideTerms(
         sign=sign,
@@ -156,28 +161,29 @@ def side_terms(
         price_limit=price_limit,
         middle=middle,
         half=half,
-        ln_touch=costs.ln_a[side, i] - k,
+        ln_touch=costs.intensity[I_LN_A, side, i] - k,
         k=k / width,
-        adverse=costs.adverse[side, i] * half * width,
+        adverse=costs.intensity[I_ADVERSE, side, i] * half * width,
         lean=min(max(lean, -cap), cap),
-        own_size=costs.own_size[i],
+        own_size=costs.lean[L_OWN_SIZE, i],
         edge_min=policy[P_EDGE_MIN_TICKS, i] * step * contract.tick * width,
         amount=lots * contract.lot,
     )
 
 
 @kernel
-def bar(sign: int, i: int, lots: int, half: float, costs: CostColumns, policy: Floats) -> int:
+def bar(sign: int, i: int, lots: int, half: float, costs: CostMatrices, policy: Floats) -> int:
     """Reason why this side may not be quoted whatever the price, or R_QUOTED; NaN-safe."""
     side = 0 if sign > 0 else 1
     if lots < 1:
         return R_NO_SIZE
-    k = costs.k[side, i]
-    usable = 0.0 < k < math.inf and abs(costs.ln_a[side, i]) < _LN_FILLS_MAX and half > 0.0
-    if not (usable and abs(costs.adverse[side, i]) < math.inf):
+    k = costs.intensity[I_K, side, i]
+    usable = 0.0 < k < math.inf and half > 0.0
+    usable = usable and abs(costs.intensity[I_LN_A, side, i]) < _LN_FILLS_MAX
+    if not (usable and abs(costs.intensity[I_ADVERSE, side, i]) < math.inf):
         return R_NO_INTENSITY
-    lean = costs.lean[i] * policy[P_LEAN_RATIO, i]
-    if not (abs(lean) < math.inf and costs.own_size[i] >= 0.0):
+    lean = costs.lean[L_LEAN, i] * policy[P_LEAN_RATIO, i]
+    if not (abs(lean) < math.inf and costs.lean[L_OWN_SIZE, i] >= 0.0):
         return R_NO_THEO
     if sign * lean > policy[P_LEAN_CAP, i] * half / k:
         return R_LEAN_CAP

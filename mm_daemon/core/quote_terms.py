@@ -113,6 +113,9 @@ LEAN_ROWS: Final = 2
 (C_EXPIRY_NS, C_TICK_ABOVE, C_TICK_STEP) = range(3)
 CONTRACT_INT_ROWS: Final = 3
 
+(F_VALID, F_OPEN) = range(2)
+(F_PRICE_MIN, F_PRICE_MAX) = (2, 3)
+"""Rows of the touch's flags, and of its price band in the money matrix."""
 (A_THEO, A_EDGE) = range(2)
 APPROVED_ROWS: Final = 2
 """Theo and smallest net edge (price units) that an option's resting quotes were approved on."""
@@ -136,9 +139,10 @@ CANDIDATES_MAX: Final = 48
 
 
 class TouchMatrices(NamedTuple):
-    """The market as a kernel call takes it: ticks (4, n), money (4, n), flags (2, n).
+    """The market by instrument id.
 
-    Rows in the order of the fields of `TouchColumns`.
+    ticks (4, n): best bid, best ask, second bid, second ask; 0 = none. money (4, n): amount of the
+    best bid and ask, lowest and highest price the venue takes. flags (2, n): book valid, open.
     """
 
     ticks: Ints
@@ -147,25 +151,14 @@ class TouchMatrices(NamedTuple):
 
 
 class CostMatrices(NamedTuple):
-    """Lean and own-size cost (2, n) in price units; intensities (3, 2, n) by side."""
+    """What a fill costs and how often it comes, by instrument id.
+
+    lean (2, n) with rows L_*, in price units; intensity (3, 2, n) with rows I_*, distances in
+    half-spreads.
+    """
 
     lean: Floats
     intensity: Floats
-
-
-class TouchColumns(NamedTuple):
-    """The market's columns that a choice reads, by instrument id."""
-
-    bid_ticks: Ints
-    ask_ticks: Ints
-    second_bid_ticks: Ints
-    second_ask_ticks: Ints
-    bid_amount: Floats
-    ask_amount: Floats
-    price_min: Floats
-    price_max: Floats
-    book_valid: Bools
-    is_open: Bools
 
 
 class LiveColumns(NamedTuple):
@@ -177,27 +170,20 @@ class LiveColumns(NamedTuple):
     ask_lots: Ints
 
 
-class CostColumns(NamedTuple):
-    """What a fill is worth less than its edge, and how often it comes, by instrument id.
+class ContractMatrices(NamedTuple):
+    """Contract terms by instrument id: integers (3, n), rows C_*; terms (4, n), rows T_*."""
 
-    lean, own_size (n,) in price units; ln_a, k, adverse (2, n) by side, distances in half-spreads.
-    """
-
-    lean: Floats
-    own_size: Floats
-    ln_a: Floats
-    k: Floats
-    adverse: Floats
-
-
-class ContractColumns(NamedTuple):
-    """Contract terms by instrument id; `terms` (4, n) has the rows T_*."""
-
-    expiry_ns: Ints
-    tick_above: Ints
-    tick_step: Ints
+    integers: Ints
     is_inverse: Bools
     terms: Floats
+
+
+class WantedMatrices(NamedTuple):
+    """The choice as a kernel writes it: quotes (3, 2, n), rows Q_*; money (3, 2, n), rows M_*."""
+
+    quotes: Ints
+    money: Floats
+    is_stale: Bools
 
 
 class WantedColumns(NamedTuple):

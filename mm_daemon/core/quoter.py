@@ -320,7 +320,8 @@ class Quoter:
     def approved_edge(self, board: TheoBoard) -> Floats:
         """Smaller edge of the two sides when last approved, in the unit of theo; NaN without."""
         edge_usd = np.fmin(self._basis[B_EDGE_USD, BID], self._basis[B_EDGE_USD, ASK])
-        return np.where(self._is_inverse, edge_usd / board.forward, edge_usd)
+        edge: Floats = np.where(self._is_inverse, edge_usd / board.forward, edge_usd)
+        return edge
 
     def digest(self) -> bytes:
         """16 bytes over wants, settings, holds and bases, equal for equal histories."""
