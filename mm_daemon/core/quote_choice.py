@@ -54,7 +54,9 @@ from mm_daemon.core.quote_terms import (
     R_DELTA_RANGE,
     R_EXPIRY_FAR,
     R_EXPIRY_NEAR,
+    R_HELD,
     R_KEPT,
+    R_NO_SLICE,
     R_NO_THEO,
     R_NOT_OPEN,
     R_QUOTED,
@@ -320,3 +322,19 @@ def _approve(
             edge_usd = min(edge_usd, money[M_EDGE, side, i])
     approved[A_THEO, i] = board[PRICE, i]
     approved[A_EDGE, i] = edge_usd / (board[FORWARD, i] if is_inverse[i] else 1.0)
+
+
+@kernel
+def block_into(bid: Bools, ask: Bools, unfitted: Bools, held: Ints, changed: Ints) -> int:
+    """Set the bars (2, n) to exactly these; write the ids whose bars changed, return how many."""
+    count = 0
+    for i in range(bid.size):
+        free = R_NO_SLICE if unfitted[i] else R_QUOTED
+        on_bid = R_HELD if bid[i] else free
+        on_ask = R_HELD if ask[i] else free
+        if held[0, i] != on_bid or held[1, i] != on_ask:
+            held[0, i] = on_bid
+            held[1, i] = on_ask
+            changed[count] = i
+            count += 1
+    return count

@@ -16,7 +16,7 @@ import numpy as np
 
 from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
 from mm_daemon.core.knobs import Knobs
-from mm_daemon.core.quote_choice import approve_into, choose_into
+from mm_daemon.core.quote_choice import approve_into, block_into, choose_into
 from mm_daemon.core.quote_terms import (
     APPROVED_ROWS,
     ASK,
@@ -137,6 +137,7 @@ class Quoter:
         unfitted = np.zeros(new, dtype=np.bool_)
         unfitted[:old] = self._unfitted
         self._unfitted = unfitted
+        self._changed: Ints = np.empty(new, dtype=np.int64)
         widen = self._widen
         self._widen = np.ones(new)
         self._widen[:old] = widen
@@ -190,12 +191,8 @@ class Quoter:
 
     def set_blocked(self, bid: Bools, ask: Bools) -> Ints:
         """Bar exactly these sides (n,) for the controls; returns the options whose bar changed."""
-        held = np.where(self._unfitted, int(Reason.NO_SLICE), int(Reason.QUOTED))
-        before = self._held
-        self._held = np.stack(
-            (np.where(bid, int(Reason.HELD), held), np.where(ask, int(Reason.HELD), held))
-        )
-        return np.flatnonzero((self._held != before).any(axis=0))
+        count = block_into(bid, ask, self._unfitted, self._held, self._changed)
+        return self._changed[:count].copy()
 
     def choose(
         self,
