@@ -37,9 +37,13 @@ from mm_daemon.domain.events import (
 )
 from mm_daemon.domain.instruments import Lifecycle
 from mm_daemon.domain.units import NS_PER_S, Ns
+from mm_daemon.pricing.valuation import NOT_AVERAGING, Averaging
+from mm_daemon.pricing.variance_time import AVERAGING_NS
 
 FLOW_HALF_LIFE_S = 60.0
 """Signed trade flow is an exponentially fading sum: a minute is the span of a burst."""
+AVERAGING_AGE_NS_MAX = 60 * NS_PER_S
+"""The venue reports the running average every second or so; an old one is over."""
 _FLOW_RATE_PER_NS = math.log(2.0) / (FLOW_HALF_LIFE_S * NS_PER_S)
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -107,6 +111,8 @@ class Market:
         self.index_ts_recv_ns: dict[str, int] = {}
         self.vol_index: dict[str, float] = {}
         self.expiration: dict[str, ExpirationEstimate] = {}
+        self._averaging: dict[str, Averaging] = {}
+        self._averaging_ts_ns: dict[str, int] = {}
         self.locked: dict[str, bool] = {}
         """By index name; the empty name is the whole venue."""
         self.last_event_ns = 0
@@ -169,6 +175,13 @@ class Market:
         """Whether the venue as a whole, or this index, is locked or under maintenance."""
         return self.locked.get("", False) or self.locked.get(index_name, False)
 
+    def averaging(self, index_name: str, now_ns: Ns) -> Averaging:
+        """The settlement average of an index now: what is fixed of it, while it is being taken."""
+        found = self._averaging.get(index_name)
+        if found is None or now_ns - self._averaging_ts_ns[index_name] > AVERAGING_AGE_NS_MAX:
+            return NOT_AVERAGING
+        return found
+
     def index_age_ns(self, index_name: str, now_ns: Ns) -> int:
         """Age of the index price; the age of the epoch where none was ever seen."""
         return now_ns - self.index_ts_recv_ns.get(index_name, 0)
@@ -211,6 +224,7 @@ class Market:
             self.index_ts_recv_ns,
             self.vol_index,
             self.expiration,
+            self._averaging_ts_ns,
             self.locked,
             self.last_event_ns,
             self.refused,
@@ -297,7 +311,15 @@ class Market:
         self.vol_index[event.index_name] = event.vol
 
     def _on_expiration(self, event: ExpirationEstimate, now_ns: int) -> None:
+        if not (0.0 < event.price < math.inf and event.seconds_left >= 0.0):
+            self.refused["index"] += 1
+            return
         self.expiration[event.index_name] = event
+        share = 1.0 - event.seconds_left * NS_PER_S / AVERAGING_NS
+        is_running = 0.0 < share <= 1.0
+        found = Averaging(event.price, share) if is_running else NOT_AVERAGING
+        self._averaging[event.index_name] = found
+        self._averaging_ts_ns[event.index_name] = now_ns
         for underlying in self._underlyings_of_index.get(event.index_name, ()):
             self._touch_underlying(underlying)
 

@@ -14,6 +14,7 @@ from mm_daemon.core.market import FLOW_HALF_LIFE_S, Market
 from mm_daemon.domain.events import (
     BookChanged,
     BookLost,
+    ExpirationEstimate,
     IndexSeen,
     InstrumentStateChanged,
     MarketEvent,
@@ -23,6 +24,7 @@ from mm_daemon.domain.events import (
 )
 from mm_daemon.domain.instruments import Lifecycle
 from mm_daemon.domain.units import NS_PER_S, Ns, Side
+from mm_daemon.pricing.valuation import NOT_AVERAGING, Averaging
 from tests.core.chain_world import NOW, book_event, catalog, ticker
 
 WORLD = catalog(days=(30.0,), strikes=3)
@@ -114,6 +116,19 @@ def test_flow_fades_by_half_in_its_half_life_and_ignores_blocks() -> None:
     market.on_event(PublicTrade(2, Side.SELL, 0.004, 500.0, 1, 2, True), NOW)
     later = Ns(NOW + round(FLOW_HALF_LIFE_S * NS_PER_S))
     assert math.isclose(market.flow(2, later), 4.0, rel_tol=1e-12)
+
+
+def test_settlement_average_is_known_only_while_it_is_taken() -> None:
+    market = Market(WORLD)
+    assert market.averaging("btc_usd", NOW) is NOT_AVERAGING
+    market.on_event(ExpirationEstimate("btc_usd", 70_100.0, 450.0, True), NOW)
+    assert market.averaging("btc_usd", NOW) == Averaging(70_100.0, 0.75)
+    assert market.averaging("eth_usd", NOW) is NOT_AVERAGING
+    assert market.averaging("btc_usd", Ns(NOW + 61 * NS_PER_S)) is NOT_AVERAGING
+    market.on_event(ExpirationEstimate("btc_usd", 70_100.0, 40_000.0, True), NOW)
+    assert market.averaging("btc_usd", NOW) is NOT_AVERAGING
+    market.on_event(ExpirationEstimate("btc_usd", math.nan, 10.0, True), NOW)
+    assert market.refused["index"] == 1
 
 
 def test_lifecycle_and_platform_locks_are_kept() -> None:
