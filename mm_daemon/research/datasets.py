@@ -81,11 +81,32 @@ class Recording(msgspec.Struct, frozen=True):
 
 
 def no_exposures() -> Exposures:
-    return Exposures(_no_rows(), *_empty("ffffb"), *_empty("iiff"))  # type: ignore[arg-type]
+    none, times = np.empty(0), np.empty(0, dtype=np.int64)
+    return Exposures(
+        rows=_no_rows(),
+        distance=none,
+        days=none,
+        filled=none,
+        weight=none,
+        ln_share=none,
+        is_own=np.empty(0, dtype=np.bool_),
+        ts_ns=times,
+        session=times,
+        analytic_ln_a=none,
+        analytic_k=none,
+    )
 
 
 def no_markouts() -> Markouts:
-    return Markouts(_no_rows(), *_empty("fbiif"))  # type: ignore[arg-type]
+    none, times = np.empty(0), np.empty(0, dtype=np.int64)
+    return Markouts(
+        rows=_no_rows(),
+        adverse=none,
+        is_own=np.empty(0, dtype=np.bool_),
+        ts_ns=times,
+        session=times,
+        analytic=none,
+    )
 
 
 def joined(tables: Sequence[Table]) -> Table:
@@ -152,8 +173,3 @@ def _numbered(table: Table, number: int) -> Table:
 
 def _no_rows() -> Rows:
     return np.empty((0, len(FEATURES)), dtype=np.float32)
-
-
-def _empty(kinds: str) -> list[Floats | Ints | Bools]:
-    types = {"f": np.float64, "i": np.int64, "b": np.bool_}
-    return [np.empty(0, dtype=types[kind]) for kind in kinds]
