@@ -26,6 +26,7 @@ from mm_daemon.pricing.forward import (
     parity_forward,
     updated_basis,
 )
+from mm_daemon.pricing.valuation import AVERAGING_YEARS
 
 LADDER_INTERVAL_NS = NS_PER_S
 LADDER_AGE_NS_MAX = 30 * NS_PER_S
@@ -208,6 +209,10 @@ class Forwards:
         for e, expiry in enumerate(curve.expiries):
             years[e] = tte_years(now_ns, expiry.expiry_ns)
             if years[e] <= 0.0:
+                continue
+            if years[e] <= AVERAGING_YEARS:
+                # Options and futures trade on the settlement average now, not on a forward.
+                underlying[e] = index
                 continue
             underlying[e] = _stated(market, expiry, now_ns)
             if expiry.future_id >= 0:

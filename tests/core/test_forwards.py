@@ -119,6 +119,17 @@ def test_new_listing_keeps_the_forwards_of_old_expiries() -> None:
     assert np.isnan(after[1:]).all()
 
 
+def test_inside_the_settlement_window_the_forward_is_the_index() -> None:
+    expiry_ns = WORLD.expiries["BTC"][0].expiry_ns
+    market = quoted_market(WORLD, board(WORLD, forward=70_050.0))
+    inside = Ns(expiry_ns - 60 * NS_PER_S)
+    market.on_event(IndexSeen("btc_usd", 69_990.0, 1), inside)
+    forwards = Forwards(WORLD)
+    found = forwards.refresh("BTC", market, inside)
+    assert found[0] == pytest.approx(69_990.0, rel=1e-12)
+    assert found[1] != pytest.approx(69_990.0, rel=1e-5)
+
+
 def test_linear_prices_name_only_futures_with_a_two_sided_book() -> None:
     market = Market(WORLD)
     with_perpetual(market, PERPETUAL_TICKS - 1)
