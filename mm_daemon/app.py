@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from mm_daemon.domain.inputs import Start
     from mm_daemon.domain.units import Ns
     from mm_daemon.inference.registry import LoadedModel, ModelRunner
+    from mm_daemon.node.node import Engine as EngineLike
     from mm_daemon.node.node import Node
+    from mm_daemon.research.session_reader import Progress
     from mm_daemon.run.places import ChildPlaces
 
 DAEMON_FILE = "daemon.json"
@@ -272,8 +274,11 @@ def _say(line: str) -> None:
 # -- the decision ---------------------------------------------------------------------------------
 
 
-def make_node() -> Node:
-    """A node of this build: Deribit's protocol and the engine. Its first input makes the rest."""
+def make_node(make_engine: Callable[[Start], EngineLike] | None = None) -> Node:
+    """A node of this build: Deribit's protocol and the engine. Its first input makes the rest.
+
+    make_engine: another maker of engines, for those who watch one; None makes the plain one.
+    """
     from mm_daemon.core.engine import Engine
     from mm_daemon.node.node import Node
     from mm_daemon.venues.deribit.protocol import DeribitProtocol
@@ -283,7 +288,7 @@ def make_node() -> Node:
         settings = msgspec.msgpack.decode(start.venue_settings, type=DeribitSettings)
         return DeribitProtocol(settings)
 
-    return Node(make_protocol, Engine)
+    return Node(make_protocol, make_engine or Engine)
 
 
 def venue_settings(config: Config, session: str) -> bytes:
@@ -374,3 +379,56 @@ def replay(session: Path, *, verify: bool) -> dict[str, Any]:
     report = replay_session(session, make_node(), verify=verify, lock_path=lock_path())
     answer: dict[str, Any] = msgspec.to_builtins(report)
     return answer
+
+
+# -- learning -------------------------------------------------------------------------------------
+
+
+def train(
+    kind: str, sessions: list[Path], out: Path, *, seed: int, on_progress: Progress
+) -> dict[str, Any]:
+    """`mm-daemon train KIND`, as plain values."""
+    from mm_daemon.research.training import train as train_model
+
+    today = datetime.now(UTC).date().isoformat()
+    return train_model(
+        kind, sessions, out, make_node, seed=seed, today=today, on_progress=on_progress
+    )
+
+
+def list_models(config_path: Path | None) -> dict[str, Any]:
+    """`mm-daemon models list`: every model directory, and whether this build can serve it."""
+    from mm_daemon.core.features import LAYOUT_HASH
+    from mm_daemon.inference.manifest import MANIFEST
+    from mm_daemon.inference.registry import LoadedModel
+
+    directory = _models_root(load_config(config_path))
+    found = []
+    for path in sorted(directory.glob(f"*/{MANIFEST}")):
+        try:
+            manifest = LoadedModel(path.parent, LAYOUT_HASH).manifest
+        except ConfigError as error:
+            found.append({"name": path.parent.name, "ok": False, "problem": str(error)})
+        else:
+            stated = msgspec.to_builtins(manifest)
+            found.append({**stated, "name": path.parent.name, "ok": True, "problem": ""})
+    return {"directory": str(directory), "models": found}
+
+
+def show_model(config_path: Path | None, name: str) -> dict[str, Any]:
+    """`mm-daemon models show`: manifest and card. Raises ConfigError where there is none."""
+    from mm_daemon.inference.manifest import load_manifest
+
+    directory = _models_root(load_config(config_path)) / name
+    card = directory / "card.md"
+    manifest: dict[str, Any] = msgspec.to_builtins(load_manifest(directory))
+    return {**manifest, "card": card.read_text() if card.is_file() else ""}
+
+
+def _models_root(config: Config) -> Path:
+    if not config.models.directory:
+        raise ConfigError("models.directory is empty: this configuration runs without models")
+    directory = Path(config.models.directory)
+    if directory.is_absolute() or directory.is_dir():
+        return directory
+    return Path(__file__).parent.parent / directory

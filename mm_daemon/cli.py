@@ -217,6 +217,72 @@ def surface(
     _show(report, as_json, surface_report.render)
 
 
+train_app = typer.Typer(help="Fits a model on recorded sessions.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
+models_app = typer.Typer(help="The model directories.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+
+SessionsArgument = Annotated[list[Path], typer.Argument(help="Session directories.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Model directory to write.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of what is sampled.")]
+
+
+@train_app.command("fill")
+def train_fill(
+    sessions: SessionsArgument, out: OutOption, seed: SeedOption = 1, as_json: JsonOption = False
+) -> None:
+    """How often quotes fill: censored maximum likelihood."""
+    _train("fill", sessions, out, seed, as_json)
+
+
+@train_app.command("spread")
+def train_spread(
+    sessions: SessionsArgument, out: OutOption, seed: SeedOption = 1, as_json: JsonOption = False
+) -> None:
+    """What a fill costs: regression of delta-hedged markouts."""
+    _train("spread", sessions, out, seed, as_json)
+
+
+def _train(kind: str, sessions: list[Path], out: Path, seed: int, as_json: bool) -> None:
+    from mm_daemon import app as root
+
+    def say(session: str, records: int, seconds: float) -> None:
+        if sys.stderr.isatty():
+            line = f"\r{session}: {records:,} records, {seconds:,.0f} s"
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
+    with _one_line_errors():
+        report = root.train(kind, sessions, out, seed=seed, on_progress=say)
+    if sys.stderr.isatty():
+        sys.stderr.write("\n")
+    _show(report, as_json, _render_model)
+
+
+@models_app.command("list")
+def models_list(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Every model, its version, and whether this build can serve it."""
+    from mm_daemon import app as root
+
+    with _one_line_errors():
+        report = root.list_models(config)
+    _show(report, as_json, _render_models)
+
+
+@models_app.command("show")
+def models_show(
+    name: Annotated[str, typer.Argument(help="Directory name, such as fill.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One model's manifest and card."""
+    from mm_daemon import app as root
+
+    with _one_line_errors():
+        report = root.show_model(config, name)
+    _show(report, as_json, lambda m: f"{_render_model(m)}\n\n{m['card']}")
+
+
 @app.command(name="_process", hidden=True)
 def process(role: str, resolved: Path) -> None:
     """A child of the guard: trader, ops, compute or venue."""
@@ -229,6 +295,24 @@ def process(role: str, resolved: Path) -> None:
 def _render_check(report: Any) -> str:
     lines = [f"{'ok  ' if item['ok'] else 'FAIL'} {item['what']}" for item in report["items"]]
     return "\n".join(lines)
+
+
+def _render_model(model: Any) -> str:
+    lines = [
+        f"{model['name']} {model['version']} ({model['trained_on']}; seed {model['seed']})",
+        *[f"  {name:<32} {value:.4g}" for name, value in model["metrics"].items()],
+    ]
+    return "\n".join(lines)
+
+
+def _render_models(report: Any) -> str:
+    lines = [
+        f"ok   {one['name']:<10} {one['version']}"
+        if one["ok"]
+        else f"FAIL {one['name']:<10} {one['problem']}"
+        for one in report["models"]
+    ]
+    return "\n".join(lines) or f"no models in {report['directory']}"
 
 
 def _render_status(answer: Any) -> str:
