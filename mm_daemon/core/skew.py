@@ -23,7 +23,7 @@ import numpy as np
 
 from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
 from mm_daemon.core.quote_terms import I_K, I_LN_A, L_LEAN, L_OWN_SIZE, LEAN_ROWS
-from mm_daemon.core.skew_factors import FACTORS_BESIDE_VEGA, FactorsRequest, FactorsResult
+from mm_daemon.core.skew_exchange import FACTORS_BESIDE_VEGA, FactorsRequest, FactorsResult
 from mm_daemon.core.theo import DELTA, DELTA_ADJUSTED, FORWARD, GAMMA, VEGA, TheoBoard
 from mm_daemon.domain.inputs import FactorsAnswer
 from mm_daemon.domain.params import SkewParams

@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 
 from mm_daemon.core.catalog import Floats
-from mm_daemon.domain.params import SkewParams
+from mm_daemon.core.skew_exchange import FACTORS_BESIDE_VEGA, FactorsRequest, FactorsResult
 
 DAYS_PER_YEAR = 365.0
 TENOR_DAYS = 30.0
@@ -33,31 +33,6 @@ TENOR_DAYS = 30.0
 SPOT_SHARE_MAX = 0.8
 """Largest share of a vol's variance that its co-movement with the forward may explain."""
 RANK_TOLERANCE = 1e-12
-FACTORS_BESIDE_VEGA = 5
-"""Skew, wing, basis, gamma, return: the last columns, in this order."""
-
-
-class FactorsRequest(msgspec.Struct, frozen=True):
-    """What the decision knows of one underlying; lists run over its live expiries.
-
-    weighted: C = B' D B row by row (r * r). spot_beta: d(atm vol) per unit of log return, as the
-    surface slides. factors_version echoes in the answer.
-    """
-
-    factors_version: int
-    skew: SkewParams
-    tte_years: list[float]
-    atm_vol: list[float]
-    spot_beta: list[float]
-    weighted: list[float]
-
-
-class FactorsResult(msgspec.Struct, frozen=True):
-    """G row by row (r * r), and how many directions carry risk."""
-
-    factors_version: int
-    inner: list[float]
-    rank: int
 
 
 def build_factors(request: bytes) -> bytes:

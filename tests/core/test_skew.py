@@ -9,12 +9,8 @@ import pytest
 from mm_daemon.core.catalog import Catalog
 from mm_daemon.core.quote_terms import L_LEAN, L_OWN_SIZE
 from mm_daemon.core.skew import REBUILD_INTERVAL_NS, Skew
-from mm_daemon.core.skew_factors import (
-    FactorsRequest,
-    FactorsResult,
-    build_factors,
-    factor_covariance,
-)
+from mm_daemon.core.skew_exchange import FactorsRequest, FactorsResult
+from mm_daemon.core.skew_factors import build_factors, factor_covariance
 from mm_daemon.core.theo import TheoBoard
 from mm_daemon.domain.inputs import FactorsAnswer
 from mm_daemon.domain.units import Ns

@@ -8,14 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from mm_daemon.core.skew_factors import (
-    FACTORS_BESIDE_VEGA,
-    FactorsRequest,
-    FactorsResult,
-    build_factors,
-    factor_covariance,
-    inner_matrix,
-)
+from mm_daemon.core.skew_exchange import FACTORS_BESIDE_VEGA, FactorsRequest, FactorsResult
+from mm_daemon.core.skew_factors import build_factors, factor_covariance, inner_matrix
 from tests.core.chain_world import skew_params
 from tests.core.dense_skew import dense_gamma, root_of
 
