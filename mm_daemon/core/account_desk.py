@@ -9,8 +9,21 @@ from __future__ import annotations
 from mm_daemon.core.portfolio import Booking
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.events import MmpTriggered, QuoteSideFailed, RequestDone
-from mm_daemon.domain.intents import CancelAll, CancelOrder, CancelQuotes, MassQuote, PlaceOrder
-from mm_daemon.domain.orders import AccountEvidence, FillEvidence, OrderEvidence, RejectReason
+from mm_daemon.domain.intents import (
+    CancelAll,
+    CancelOrder,
+    CancelQuotes,
+    Intent,
+    MassQuote,
+    PlaceOrder,
+)
+from mm_daemon.domain.orders import (
+    AccountEvidence,
+    FillEvidence,
+    OrderEvidence,
+    PositionEvidence,
+    RejectReason,
+)
 from mm_daemon.domain.outputs import FillRecord
 from mm_daemon.domain.units import COIN_SCALE, Ns
 
@@ -36,6 +49,20 @@ class AccountDesk:
             s.outbox.log("error", "fill_parked", trade_id=fill.trade_id, why=booking.value)
             return False
         s.working.on_fill(fill, now_ns)
+        return True
+
+    def record_fill(self, fill: FillEvidence, now_ns: Ns) -> None:
+        """What follows from a booked fill: controls, counters, ledger, log."""
+        s = self._s
+        lot_delta, lot_vega_usd = s.lot_risk(fill.instrument_id)
+        s.breaker.on_fill(
+            fill.instrument_id,
+            fill.side,
+            fill.lots,
+            lot_delta=lot_delta,
+            lot_vega_usd=lot_vega_usd,
+            now_ns=now_ns,
+        )
         self.fills_applied += 1
         s.metrics.add("mm_fills_total", source=fill.source)
         theo = float(s.theo.price[fill.instrument_id])
@@ -58,7 +85,11 @@ class AccountDesk:
             maker=fill.is_maker,
             trade_id=fill.trade_id,
         )
-        return True
+
+    def on_position(self, evidence: PositionEvidence, now_ns: Ns) -> None:
+        """Funding so far of a perpetual; the position itself is ours by our own fills."""
+        if evidence.instrument_id >= 0 and self._s.portfolio.is_open:
+            self._s.portfolio.on_funding(evidence)
 
     def on_request_done(self, done: RequestDone, now_ns: Ns) -> None:
         s = self._s
@@ -73,6 +104,7 @@ class AccountDesk:
         else:
             outcome = "rejected"
             s.metrics.add("mm_order_rejects_total", reason=done.reason.value)
+            s.breaker.rejects.add(now_ns)
             s.outbox.log(
                 "warning",
                 "request_rejected",
@@ -86,13 +118,19 @@ class AccountDesk:
     def on_side_failed(self, failed: QuoteSideFailed, now_ns: Ns) -> None:
         self._s.working.on_side_failed(failed, now_ns)
         self._s.metrics.add("mm_order_rejects_total", reason=failed.reason.value)
+        if failed.reason is not RejectReason.POST_ONLY:
+            # A post-only refusal is the market moving, not a fault of ours.
+            self._s.breaker.rejects.add(now_ns)
 
-    def on_withheld(self, request_id: int, reason: str, now_ns: Ns) -> None:
+    def on_withheld(self, request_id: int, reason: str, now_ns: Ns) -> Intent | None:
+        """Nothing of it left the process; returns what it was."""
         s = self._s
-        kind = _kind_of(s.working.on_withheld(request_id, now_ns))
+        intent = s.working.on_withheld(request_id, now_ns)
+        kind = _kind_of(intent)
         if kind is not None:
             s.metrics.add("mm_orders_total", kind=kind, outcome="withheld")
             s.outbox.log("warning", "frame_withheld", kind=kind, reason=reason)
+        return intent
 
     def on_mmp(self, event: MmpTriggered, now_ns: Ns) -> None:
         s = self._s

@@ -13,15 +13,20 @@ from typing import Any
 
 from mm_daemon.core.account_desk import AccountDesk
 from mm_daemon.core.catalog import Catalog
+from mm_daemon.core.control_desk import ControlDesk
 from mm_daemon.core.gauges import set_gauges, set_tokens
+from mm_daemon.core.hedge_desk import HedgeDesk
 from mm_daemon.core.modes import JOURNAL_DEAD_NS, Modes
 from mm_daemon.core.outbox import Outbox
 from mm_daemon.core.quote_desk import QuoteDesk
+from mm_daemon.core.reconcile_desk import ReconcileDesk
+from mm_daemon.core.recovery import checkpoint, restore
 from mm_daemon.core.state import EngineState
 from mm_daemon.core.sweep import Sweep, SweepState
 from mm_daemon.core.view_builder import build_view
 from mm_daemon.domain.events import (
     AccountConfirmed,
+    AccountsRead,
     BookChanged,
     BookLost,
     CreditLimits,
@@ -33,12 +38,17 @@ from mm_daemon.domain.events import (
     InstrumentStateChanged,
     MmpTriggered,
     OpenOrdersRead,
+    OrderRead,
     PlatformChanged,
+    PositionsRead,
     PublicTrade,
+    QueryFailed,
     QuoteSideFailed,
     RequestDone,
     SessionChanged,
+    SessionPhase,
     TickerSeen,
+    TradesRead,
     VolIndexSeen,
 )
 from mm_daemon.domain.frames import Conn
@@ -56,14 +66,20 @@ from mm_daemon.domain.inputs import (
     TraderKnob,
     Withheld,
 )
-from mm_daemon.domain.intents import Intent
-from mm_daemon.domain.orders import AccountEvidence, FillEvidence, OrderEvidence
+from mm_daemon.domain.intents import Intent, PlaceOrder, Resync
+from mm_daemon.domain.orders import (
+    AccountEvidence,
+    FillEvidence,
+    OrderEvidence,
+    PositionEvidence,
+)
 from mm_daemon.domain.outputs import AskFit, Drained, Output
 from mm_daemon.domain.permission import SWEEP
 from mm_daemon.domain.standing import Stage, Standing
-from mm_daemon.domain.units import NS_PER_MS, Ns
+from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
 
 HOUSEKEEPING_NS = 100 * NS_PER_MS
+CHECKPOINT_NS = 30 * NS_PER_S
 EARLY_EVENTS_MAX = 10_000
 
 Handler = Callable[[Any, Ns], None]
@@ -92,8 +108,12 @@ class Engine:
         self._early: list[Event] = []
         self.quotes: QuoteDesk
         self.account: AccountDesk
+        self.reconciles: ReconcileDesk
+        self.controls: ControlDesk
+        self.hedges: HedgeDesk
         self._now_ns = Ns(0)
         self._housekeeping_ns = 0
+        self._checkpoint_ns = 0
         self.started_ns = 0
         self._on_event: dict[type, Handler] = {
             SessionChanged: self._on_session,
@@ -139,9 +159,14 @@ class Engine:
             self.modes.refresh(now_ns)
             return
         moved = self.quotes.revalue(now_ns)
+        self.controls.evaluate(now_ns)
         self._follow_modes(now_ns)
+        self.quotes.look_at(self.controls.scan(now_ns), moved)
+        self._resync(now_ns)
+        self.reconciles.poll(now_ns)
         self._calibrate(now_ns)
         self.quotes.quote(moved, now_ns)
+        self.hedges.hedge(now_ns)
         self._poll_sweep(now_ns)
 
     def on_timer(self, now_ns: Ns) -> None:
@@ -150,6 +175,8 @@ class Engine:
         if self.state is None:
             return
         set_tokens(self.state, now_ns)
+        self.reconciles.poll(now_ns)
+        self._checkpoint(now_ns)
         if self.modes.quoting_reasons and self._has_quotes():
             self.quotes.pull(", ".join(self.modes.quoting_reasons), now_ns, freeze=False)
         self._poll_sweep(now_ns)
@@ -170,7 +197,11 @@ class Engine:
     def _on_session(self, event: SessionChanged, now_ns: Ns) -> None:
         conn = Conn(event.conn)
         self.modes.phases[conn] = event.phase
-        self.modes.is_reconciled = True  # TEMP
+        if conn is Conn.TRADE:
+            if event.phase is SessionPhase.READY and self.state is not None:
+                self.reconciles.on_session_ready(now_ns)
+            elif event.phase is not SessionPhase.READY:
+                self.modes.is_reconciled = False
         self.outbox.log(
             "info",
             "session_changed",
@@ -189,6 +220,9 @@ class Engine:
         )
         if self.state is not None:
             self.state.metrics.add("mm_frames_refused_total")
+            if event.conn == Conn.TRADE:
+                # Whatever it carried is unknown: ask.
+                self.reconciles.request_full(now_ns)
 
     def _on_instruments(self, event: InstrumentsRead, now_ns: Ns) -> None:
         """The first complete catalogue makes the state; later ones make it grow."""
@@ -207,8 +241,18 @@ class Engine:
         self.state = EngineState(self.start, catalog, self.modes, self.outbox)
         self.quotes = QuoteDesk(self.state)
         self.account = AccountDesk(self.state)
+        self.reconciles = ReconcileDesk(
+            self.state, book_applied=self._after_fill, apply_event=self._apply_held
+        )
+        self.controls = ControlDesk(self.state, self.reconciles)
+        self.hedges = HedgeDesk(self.state)
         self._bind(self.state)
+        applied = restore(self.state, self.start)
+        if applied:
+            self.outbox.log("info", "ledger_applied", fills=applied)
         early, self._early = self._early, []
+        if self.modes.phases[Conn.TRADE] is SessionPhase.READY:
+            self.reconciles.on_session_ready(now_ns)
         self.on_events(early, now_ns)
         self.outbox.log("info", "catalogue_ready", instruments=len(catalog))
 
@@ -219,14 +263,20 @@ class Engine:
         self._on_event.update(
             {
                 BookLost: self._on_book_lost,
-                OrderEvidence: account.on_order,
+                OrderEvidence: self._on_order,
                 FillEvidence: self._on_fill,
                 RequestDone: account.on_request_done,
                 QuoteSideFailed: account.on_side_failed,
-                MmpTriggered: account.on_mmp,
+                MmpTriggered: self._on_mmp,
                 AccountEvidence: account.on_account,
                 CreditLimits: state.throttle.set_limits,
+                PositionEvidence: account.on_position,
                 OpenOrdersRead: self._on_open_orders,
+                OrderRead: self.reconciles.on_order_read,
+                **dict.fromkeys(
+                    (TradesRead, PositionsRead, AccountsRead, QueryFailed),
+                    self.reconciles.on_answer,
+                ),
             }
         )
 
@@ -235,13 +285,45 @@ class Engine:
         self.state.market.on_event(event, now_ns)
         self.state.metrics.add("mm_book_gaps_total")
 
+    def _on_order(self, evidence: OrderEvidence, now_ns: Ns) -> None:
+        if self.reconciles.is_holding:
+            self.reconciles.reconciler.hold(evidence)
+        else:
+            self.account.on_order(evidence, now_ns)
+
     def _on_fill(self, fill: FillEvidence, now_ns: Ns) -> None:
-        assert self.state is not None
-        if self.account.on_fill(fill, now_ns):
-            self.quotes.invalidate(self.state.catalog.instruments[fill.instrument_id].underlying)
+        if self.reconciles.is_holding:
+            self.reconciles.reconciler.hold(fill)
+        elif self.account.on_fill(fill, now_ns):
+            self._after_fill(fill, now_ns)
+
+    def _apply_held(
+        self, event: FillEvidence | OrderEvidence | AccountEvidence, now_ns: Ns
+    ) -> None:
+        """What a stream said while the first picture was taken, or an account of a picture."""
+        if isinstance(event, OrderEvidence):
+            self.account.on_order(event, now_ns)
+        elif isinstance(event, AccountEvidence):
+            self.account.on_account(event, now_ns)
+        elif self.account.on_fill(event, now_ns):
+            self._after_fill(event, now_ns)
+
+    def _after_fill(self, fill: FillEvidence, now_ns: Ns) -> None:
+        """A fill was booked: on the ledger at once; leans, limits and hedges look again."""
+        state = self.state
+        assert state is not None
+        self.account.record_fill(fill, now_ns)
+        self.quotes.invalidate(state.catalog.instruments[fill.instrument_id].underlying)
+        self.hedges.on_fill(fill)
+        self.hedges.look_now()
+
+    def _on_mmp(self, event: MmpTriggered, now_ns: Ns) -> None:
+        self.account.on_mmp(event, now_ns)
+        self.reconciles.request_full(now_ns)
 
     def _on_open_orders(self, event: OpenOrdersRead, now_ns: Ns) -> None:
         self.sweep.on_read(event, now_ns)
+        self.reconciles.on_answer(event, now_ns)
 
     # -- inputs -----------------------------------------------------------------------------------
 
@@ -265,11 +347,15 @@ class Engine:
 
     def _on_health(self, event: HealthSample, now_ns: Ns) -> None:
         self.modes.journal_is_sound = event.journal_lag_ns < JOURNAL_DEAD_NS
+        if self.state is not None:
+            self.controls.on_health(event)
         self._follow_modes(now_ns)
 
     def _on_withheld(self, event: Withheld, now_ns: Ns) -> None:
         if self.state is not None:
-            self.account.on_withheld(event.request_id, event.reason, now_ns)
+            intent = self.account.on_withheld(event.request_id, event.reason, now_ns)
+            if isinstance(intent, PlaceOrder):
+                self.state.hedger.on_withheld(intent.instrument_id, now_ns)
 
     def _on_fit(self, event: FitAnswer, now_ns: Ns) -> None:
         state = self.state
@@ -323,6 +409,7 @@ class Engine:
         reentry_s = max(one.quoting.reentry_s for one in self.start.params.underlyings)
         self.modes.on_reset(reentry_s, now_ns)
         if self.state is not None:
+            self.state.breaker.reset()
             self.quotes.invalidate()
 
     def _on_drain(self, event: Drain, now_ns: Ns) -> None:
@@ -337,6 +424,7 @@ class Engine:
     def assume_reconciled(self) -> None:
         """For a rehearsal without a venue (`warm_up`): there is nothing to reconcile with."""
         self.modes.is_reconciled = True
+        self.reconciles.last_clean_ns = 1
 
     # -- acts -------------------------------------------------------------------------------------
 
@@ -357,12 +445,28 @@ class Engine:
         assert state is not None
         return bool(state.working.live_bid_lots.any() or state.working.live_ask_lots.any())
 
+    def _checkpoint(self, now_ns: Ns) -> None:
+        state = self.state
+        assert state is not None
+        if now_ns >= self._checkpoint_ns and state.portfolio.is_open and self.modes.is_reconciled:
+            self._checkpoint_ns = now_ns + CHECKPOINT_NS
+            self.outbox.put(checkpoint(state))
+
+    def _resync(self, now_ns: Ns) -> None:
+        """Books found impossible get a fresh snapshot, each by itself."""
+        state = self.state
+        assert state is not None
+        for instrument_id in state.market.take_resyncs():
+            self.outbox.send(Resync(request_id=self.outbox.take_id(), instrument_id=instrument_id))
+
     def _calibrate(self, now_ns: Ns) -> None:
         state = self.state
         assert state is not None
         for name in state.underlyings:
             forwards = state.forwards.of(name)
-            if not state.calibrator.is_due(name, forwards, float("nan"), now_ns):
+            if not state.calibrator.is_due(
+                name, forwards, self.controls.outside_share(name), now_ns
+            ):
                 continue
             ask_id = self.outbox.take_id()
             request = state.calibrator.request(
@@ -377,7 +481,9 @@ class Engine:
             self.outbox.put(AskFit(ask_id=ask_id, underlying=name, request=request))
 
     def _begin_sweep(self, generation: int, now_ns: Ns) -> None:
-        settle_ns = self.quotes.settle_ns if self.state is not None else 0
+        settle_ns = 0
+        if self.state is not None:
+            settle_ns = max(self.quotes.settle_ns, self.hedges.settle_ns)
         self.sweep.begin(generation, settle_ns, now_ns, self.outbox)
 
     def _poll_sweep(self, now_ns: Ns) -> None:
@@ -394,12 +500,6 @@ class Engine:
     def view(self, name: str, now_ns: Ns) -> bytes:
         """One of `domain.views`, as MessagePack. KeyError for an unknown name."""
         return build_view(self, name, now_ns)
-
-    def band_coin(self, underlying: str) -> float:
-        """Half-width of the delta band in force, coin."""
-        return self.start.params.underlyings[
-            [one.name for one in self.start.params.underlyings].index(underlying)
-        ].hedge.band_delta_coin
 
     def metrics(self) -> Sequence[float]:
         """Counters as they are; gauges brought up to date now."""
@@ -431,8 +531,9 @@ class Engine:
         hasher.update(repr(self.modes.digest_words()).encode())
         hasher.update(repr(self.sweep.digest_words()).encode())
         hasher.update(self.outbox.digest())
-        hasher.update(repr((self._housekeeping_ns, len(self._early))).encode())
+        hasher.update(repr((self._housekeeping_ns, self._checkpoint_ns, len(self._early))).encode())
         if self.state is not None:
-            hasher.update(repr(self.quotes.digest_words()).encode())
+            for desk in (self.quotes, self.controls, self.hedges, self.reconciles):
+                hasher.update(repr(desk.digest_words()).encode())
             hasher.update(self.state.digest())
         return hasher.digest()

@@ -189,6 +189,12 @@ class Intensity:
         age_ns = now_ns - int(self._answered_ns[row, instrument_id])
         return self._is_used(model) and age_ns <= age_ns_max
 
+    def age_ns(self, model: Model, now_ns: Ns) -> int:
+        """Age of the newest row taken from a model; the age of the epoch before the first."""
+        row = 0 if model is Model.FILL else 1
+        answered = self._answered_ns[row]
+        return now_ns - (int(answered.max()) if answered.size else 0)
+
     def digest(self) -> bytes:
         """16 bytes over all numbers and open asks, equal for equal histories."""
         state = blake2b(digest_size=16)

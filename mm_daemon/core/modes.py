@@ -28,6 +28,8 @@ class Modes:
         self.phases = dict.fromkeys(Conn, SessionPhase.DOWN)
         self.confirmed: AccountConfirmed | None = None
         self.is_reconciled = False
+        self.is_informed = False
+        """Every input of the controls has been seen once."""
         self.is_draining = False
         self.journal_is_sound = True
         self.halted: dict[str, str] = {}
@@ -85,6 +87,7 @@ class Modes:
             [phase.value for phase in self.phases.values()],
             self.confirmed,
             self.is_reconciled,
+            self.is_informed,
             self.is_draining,
             self.journal_is_sound,
             self.halted,
@@ -110,4 +113,6 @@ class Modes:
             reasons.append("account settings not read back")
         if not self.is_reconciled:
             reasons.append("not reconciled")
+        if not self.is_informed:
+            reasons.append("waiting for market, surface and margin")
         return reasons

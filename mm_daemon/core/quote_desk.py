@@ -70,6 +70,16 @@ class QuoteDesk:
                 moved[name] = np.concatenate((changed, mine)) if mine.size else changed
         return moved
 
+    def look_at(self, ids: Ints, moved: dict[str, Ints]) -> None:
+        """Adds options to those that will be decided on in this pass."""
+        if not ids.size:
+            return
+        s = self._s
+        for name in s.underlyings:
+            mine = ids[s.catalog.underlying[ids] == s.index_of[name]]
+            if mine.size:
+                moved[name] = np.concatenate((moved.get(name, _NOTHING), mine))
+
     def quote(self, moved: dict[str, Ints], now_ns: Ns) -> None:
         """Chooses and sends for every underlying that may be quoted."""
         for params in self._s.params.underlyings:

@@ -9,11 +9,13 @@ from hashlib import blake2b
 
 import numpy as np
 
+from mm_daemon.core.breaker import Breaker
 from mm_daemon.core.calibrator import Calibrator
 from mm_daemon.core.catalog import Catalog, Floats, Ints
 from mm_daemon.core.client_ids import ClientIds
 from mm_daemon.core.features import FeatureBoard
 from mm_daemon.core.forwards import Forwards
+from mm_daemon.core.hedger import Hedger
 from mm_daemon.core.intensity import Intensity
 from mm_daemon.core.knobs import Knobs
 from mm_daemon.core.market import Market
@@ -71,6 +73,10 @@ class EngineState:
         self.throttle = Throttle(params.throttle)
         self.client_ids = ClientIds(_label_prefix(start), start.epoch, start.first_sequence)
         self.metrics = MetricBoard(self.underlyings)
+        self.breaker = Breaker(catalog, params)
+        self.hedger = Hedger(catalog, params.underlyings)
+        self.reconcile_broken_since_ns = 0
+        """When the last reconcile was first found to differ; 0 = it is clean."""
         self.fits_accepted: dict[str, int] = {}
         self.margin_use: dict[str, float] = {}
         """Initial margin over margin balance, by currency, as the venue last stated."""
@@ -93,6 +99,8 @@ class EngineState:
             self.working,
             self.portfolio,
             self.risk,
+            self.breaker,
+            self.hedger,
         ):
             component.resize(catalog)
         self._take_catalog(catalog)
@@ -145,6 +153,12 @@ class EngineState:
             self.buckets[underlying], self._lot_rows, self.portfolio.position_lots
         )
 
+    def lot_risk(self, instrument_id: int) -> tuple[float, float]:
+        """(premium-adjusted delta in coin, vega in USD per vol point) of one lot."""
+        lot = float(self.catalog.lot[instrument_id])
+        delta = float(self.theo.delta_adjusted[instrument_id]) * lot
+        return delta, float(self.theo.vega[instrument_id]) * lot * 0.01
+
     def size_lots(self, underlying: str) -> Floats:
         """Configured quote size by instrument id, in lots."""
         quoting = self.underlyings[underlying].quoting
@@ -169,10 +183,18 @@ class EngineState:
             self.portfolio,
             self.risk,
             self.throttle,
+            self.breaker,
+            self.hedger,
         ):
             hasher.update(component.digest())
         hasher.update(self.theo_sent.tobytes())
-        words = (self.client_ids.next_sequence, self.margin_use, self.equity_coin)
+        words = (
+            self.client_ids.next_sequence,
+            self.margin_use,
+            self.equity_coin,
+            self.fits_accepted,
+            self.reconcile_broken_since_ns,
+        )
         hasher.update(repr((words, self.metrics.counts)).encode())
         return hasher.digest()
 

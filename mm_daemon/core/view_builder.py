@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from mm_daemon.core.intensity import Model
 from mm_daemon.core.quote_terms import ASK, BID, LAST_QUOTED, Reason
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.frames import Conn
@@ -17,6 +18,10 @@ from mm_daemon.domain.units import COIN_SCALE, NS_PER_S, Ns
 from mm_daemon.domain.views import (
     ExpiryGreeks,
     GreeksView,
+    HedgeRow,
+    HedgesView,
+    ModelRow,
+    ModelsView,
     OrderRow,
     OrdersView,
     PositionRow,
@@ -153,7 +158,7 @@ def _greeks(engine: Engine, now_ns: Ns) -> GreeksView:
         found[name] = UnderlyingGreeks(
             delta_coin=totals.delta_adjusted,
             delta_black_coin=totals.delta,
-            delta_band_coin=engine.band_coin(name),
+            delta_band_coin=state.hedger.state(name, now_ns).band_coin,
             gamma_usd=totals.gamma_usd,
             vega_usd=totals.vega_usd,
             theta_usd_day=totals.theta_usd,
@@ -270,6 +275,45 @@ def _surface(engine: Engine, now_ns: Ns) -> SurfaceView:
     return SurfaceView(slices, ages, accepted, refused, last)
 
 
+def _hedges(engine: Engine, now_ns: Ns) -> HedgesView:
+    state = engine.state
+    if state is None:
+        return HedgesView(hedges=())
+    rows = []
+    for name in state.underlyings:
+        found = state.hedger.state(name, now_ns)
+        rows.append(
+            HedgeRow(
+                underlying=name,
+                delta_coin=found.delta_coin,
+                band_coin=found.band_coin,
+                state=found.escalation.name.lower(),
+                out_of_band_s=found.out_of_band_s,
+                hedges=engine.hedges.hedges.get(name, 0),
+                slippage_bps=engine.hedges.slippage_bps.get(name, math.nan),
+            )
+        )
+    return HedgesView(hedges=tuple(rows))
+
+
+def _models(engine: Engine, now_ns: Ns) -> ModelsView:
+    params, state = engine.start.params, engine.state
+    rows = []
+    for slot, model in ((params.fill_model, Model.FILL), (params.spread_model, Model.SPREAD)):
+        if slot is None:
+            continue
+        fallbacks: dict[str, int] = {}
+        age_s = math.nan
+        if state is not None:
+            age_s = state.intensity.age_ns(model, now_ns) / NS_PER_S
+            for (_, name, reason), count in state.intensity.fallbacks.items():
+                if name == model.value:
+                    fallbacks[reason] = fallbacks.get(reason, 0) + count
+        in_use = age_s <= params.breaker.model_age_s_max
+        rows.append(ModelRow(slot.name, slot.sha256, in_use, age_s, fallbacks))
+    return ModelsView(models=tuple(rows))
+
+
 _BUILDERS: dict[str, Callable[[Engine, Ns], msgspec.Struct]] = {
     "status": _status,
     "positions": _positions,
@@ -277,4 +321,6 @@ _BUILDERS: dict[str, Callable[[Engine, Ns], msgspec.Struct]] = {
     "quotes": _quotes,
     "orders": _orders,
     "surface": _surface,
+    "hedges": _hedges,
+    "models": _models,
 }

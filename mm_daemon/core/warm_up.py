@@ -13,7 +13,7 @@ import msgspec
 from mm_daemon.core.calibrator import FitReply
 from mm_daemon.core.engine import Engine
 from mm_daemon.core.intensity import Model
-from mm_daemon.core.skew_factors import FACTORS_BESIDE_VEGA, FactorsResult
+from mm_daemon.core.skew_exchange import FACTORS_BESIDE_VEGA, FactorsResult
 from mm_daemon.domain.errors import InvariantError
 from mm_daemon.domain.events import (
     AccountConfirmed,
@@ -219,7 +219,7 @@ def _surface(underlying: str, now_ns: Ns) -> Surface:
     slices = []
     for days in EXPIRY_DAYS:
         tte = tte_years(now_ns, NOW + days * NS_PER_DAY)
-        flat = SviSlice(a=VOL * VOL * tte * 0.9, b=0.01, rho=0.0, m=0.0, sigma=0.5)
+        flat = SviSlice(a=VOL * VOL * tte, b=1e-9, rho=0.0, m=0.0, sigma=0.5)
         slices.append(
             SurfaceSlice(
                 expiry_ns=NOW + days * NS_PER_DAY,

@@ -1,0 +1,143 @@
+"""From delta out of its band to an order that may leave.
+
+The hedger plans; here its orders pass the risk gate and the throttle, are counted as working, put
+on the ledger and handed on. What is refused goes back to the hedger as a failure, so that failing
+to hedge escalates and is never silent.
+"""
+
+from __future__ import annotations
+
+from mm_daemon.core.hedger import HedgeInputs, HedgeOrder
+from mm_daemon.core.state import EngineState
+from mm_daemon.domain.intents import PlaceOrder
+from mm_daemon.domain.orders import FillEvidence, Purpose, TimeInForce
+from mm_daemon.domain.outputs import IntentRecord
+from mm_daemon.domain.units import COIN_SCALE, NS_PER_MS, NS_PER_S, Ns
+
+PLAN_NS = 50 * NS_PER_MS
+"""Pace of looking at the delta: a fill forces a look at once."""
+HEDGE_VALID_NS = 3 * NS_PER_S
+
+
+class HedgeDesk:
+    """Hedges all underlyings."""
+
+    def __init__(self, state: EngineState) -> None:
+        self._s = state
+        self._due_ns = 0
+        self._arrival_mid: dict[str, float] = {}
+        """Mid price when each hedge was decided, by client id, until it is filled."""
+        self.hedges: dict[str, int] = {}
+        self.slippage_bps: dict[str, float] = {}
+        """Running mean of slippage against the arrival mid, by underlying; positive = cost."""
+        self.settle_ns = 0
+
+    def look_now(self) -> None:
+        self._due_ns = 0
+
+    def hedge(self, now_ns: Ns) -> None:
+        """Plans and sends for every underlying that may be hedged."""
+        if now_ns < self._due_ns:
+            return
+        self._due_ns = now_ns + PLAN_NS
+        s = self._s
+        for name, params in s.underlyings.items():
+            if not s.modes.may_hedge(name):
+                continue
+            inputs = HedgeInputs(
+                totals=s.position_greeks(name),
+                expiries_ns=s.buckets[name].expiries_ns,
+                equity_coin=s.equity_coin.get(s.settle_currency[name], float("nan")),
+                index_usd=s.market.index_price.get(params.price_index, float("nan")),
+                bid_ticks=s.market.bid_ticks,
+                ask_ticks=s.market.ask_ticks,
+                columns=s.theo.columns,
+            )
+            for order in s.hedger.plan(name, inputs, s.working, now_ns):
+                self._send(name, order, now_ns)
+
+    def on_fill(self, fill: FillEvidence) -> None:
+        """Measures the slippage of a hedge against the mid at which it was decided."""
+        mid = self._arrival_mid.pop(fill.client_id, None)
+        if mid is None:
+            return
+        name = self._s.catalog.instruments[fill.instrument_id].underlying
+        cost_bps = fill.side * (fill.price_e8 / COIN_SCALE / mid - 1.0) * 1e4
+        count = self.hedges.get(name, 0) + 1
+        mean = self.slippage_bps.get(name, 0.0)
+        self.hedges[name] = count
+        self.slippage_bps[name] = mean + (cost_bps - mean) / count
+
+    def digest_words(self) -> tuple[object, ...]:
+        return (
+            self._due_ns,
+            self._arrival_mid,
+            self.hedges,
+            self.slippage_bps,
+            self.settle_ns,
+        )
+
+    def _send(self, name: str, order: HedgeOrder, now_ns: Ns) -> None:
+        s = self._s
+        client_id = s.client_ids.issue()
+        intent = PlaceOrder(
+            request_id=s.outbox.take_id(),
+            client_id=client_id,
+            instrument_id=order.instrument_id,
+            side=order.side,
+            price_ticks=order.price_ticks,
+            lots=order.lots,
+            time_in_force=TimeInForce.IOC,
+            post_only=False,
+            reduce_only=False,
+            mmp=False,
+            purpose=Purpose.HEDGE,
+            valid_until_ns=Ns(now_ns + HEDGE_VALID_NS),
+        )
+        s.risk.refresh(s.portfolio.position_lots, s.working)
+        verdict = s.risk.check(intent, s.working, now_ns)
+        if verdict.allowed is None or not s.throttle.try_spend(intent, now_ns):
+            for refused in verdict.refused:
+                s.metrics.add("mm_risk_refusals_total", control=refused.control)
+                s.outbox.log(
+                    "warning",
+                    "hedge_refused",
+                    instrument=s.names[order.instrument_id],
+                    control=refused.control,
+                    reason=refused.reason.name.lower(),
+                    found=refused.found,
+                    allowed=refused.allowed,
+                )
+            s.hedger.on_withheld(order.instrument_id, now_ns)
+            return
+        s.working.register(intent, now_ns)
+        s.hedger.on_sent(order, client_id, now_ns)
+        self.settle_ns = max(self.settle_ns, intent.valid_until_ns)
+        theo = float(s.theo.price[order.instrument_id])
+        self._arrival_mid[client_id] = theo
+        instrument = s.catalog.instruments[order.instrument_id]
+        s.outbox.put(
+            IntentRecord(
+                request_id=intent.request_id,
+                client_id=client_id,
+                instrument=instrument.name,
+                side=order.side,
+                price_e8=round(instrument.grid.price(order.price_ticks) * COIN_SCALE),
+                lots=order.lots,
+                purpose=Purpose.HEDGE,
+                valid_until_ns=intent.valid_until_ns,
+                theo=theo,
+            )
+        )
+        s.outbox.send(intent)
+        s.metrics.add("mm_orders_total", kind="hedge", outcome="sent")
+        s.metrics.add("mm_hedge_orders_total", underlying=name)
+        s.outbox.log(
+            "info",
+            "hedge",
+            instrument=instrument.name,
+            side=order.side.name.lower(),
+            amount=instrument.amount(order.lots),
+            price=instrument.grid.price(order.price_ticks),
+            delta_before_coin=order.delta_before_coin,
+        )

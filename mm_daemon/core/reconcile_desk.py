@@ -1,0 +1,173 @@
+"""Reconciling: the questions sent, the pictures judged, and what follows from a verdict.
+
+Nothing is quoted or hedged before the first picture is clean. Every later one that is not clean is
+remembered with its time; the controls decide what that costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mm_daemon.core import absence
+from mm_daemon.core.order_state import WorkingOrder
+from mm_daemon.core.reconcile import Cut, Reconciler, Task
+from mm_daemon.core.reconcile_verdict import Books, Conclusion, cancels, judge, targeted_reads
+from mm_daemon.core.state import EngineState
+from mm_daemon.core.throttle import Pool
+from mm_daemon.domain.events import (
+    AccountsRead,
+    OpenOrdersRead,
+    OrderRead,
+    PositionsRead,
+    QueryFailed,
+    TradesRead,
+)
+from mm_daemon.domain.intents import CancelQuotes
+from mm_daemon.domain.orders import AccountEvidence, FillEvidence, OrderEvidence
+from mm_daemon.domain.units import Ns
+
+QUERIES_KEPT = 4
+"""Queries that are left for sweeps and targeted reads."""
+BREAKS_LOGGED_MAX = 10
+
+Answer = OpenOrdersRead | TradesRead | PositionsRead | AccountsRead | QueryFailed
+
+
+class ReconcileDesk:
+    """Runs the reconciler over the state."""
+
+    def __init__(
+        self,
+        state: EngineState,
+        *,
+        book_applied: Callable[[FillEvidence, Ns], None],
+        apply_event: Callable[[FillEvidence | OrderEvidence | AccountEvidence, Ns], None],
+    ) -> None:
+        self._s = state
+        self._book_applied = book_applied
+        self._apply_event = apply_event
+        currencies = tuple(dict.fromkeys(state.settle_currency.values()))
+        self.reconciler = Reconciler(state.params, currencies)
+        self._targets: dict[int, tuple[WorkingOrder, int]] = {}
+        self.last_clean_ns = 0
+        self.foreign_orders = 0
+        self.newer_epoch_seen = False
+        self.breaks: dict[str, int] = {}
+
+    @property
+    def is_holding(self) -> bool:
+        return self.reconciler.is_holding
+
+    def on_session_ready(self, now_ns: Ns) -> None:
+        """The trading session is up (again): nothing is known until a whole picture was taken."""
+        self._s.modes.is_reconciled = False
+        task = Task.FULL if self.last_clean_ns else Task.START
+        self.reconciler.request(task, now_ns)
+
+    def request_full(self, now_ns: Ns) -> None:
+        self.reconciler.request(Task.FULL, now_ns)
+
+    def poll(self, now_ns: Ns) -> None:
+        """Asks what is due."""
+        s = self._s
+        can_read = s.modes.can_read()
+        can_read = can_read and s.throttle.available(Pool.QUERIES, now_ns) > QUERIES_KEPT
+        asked = self.reconciler.poll(s.portfolio, s.outbox.take_id, now_ns, can_read=can_read)
+        for intent in asked:
+            s.throttle.try_spend(intent, now_ns)
+            s.outbox.send(intent)
+
+    def on_answer(self, answer: Answer, now_ns: Ns) -> None:
+        if isinstance(answer, QueryFailed):
+            self._targets.pop(answer.request_id, None)
+        cut = self.reconciler.on_answer(answer, now_ns)
+        if cut is not None:
+            self._conclude(cut, now_ns)
+
+    def on_order_read(self, read: OrderRead, now_ns: Ns) -> None:
+        target = self._targets.pop(read.request_id, None)
+        if target is not None:
+            order, sent_ns = target
+            absence.note_order(self._s.working, order, read, Ns(sent_ns), now_ns)
+
+    def digest_words(self) -> tuple[object, ...]:
+        return (
+            self.reconciler.digest().hex(),
+            sorted(self._targets),
+            self.last_clean_ns,
+            self.foreign_orders,
+            self.newer_epoch_seen,
+            self.breaks,
+        )
+
+    def _books(self) -> Books:
+        s = self._s
+        return Books(
+            catalog=s.catalog,
+            working=s.working,
+            portfolio=s.portfolio,
+            client_ids=s.client_ids,
+            groups=tuple(params.mmp.group for params in s.params.underlyings),
+        )
+
+    def _conclude(self, cut: Cut, now_ns: Ns) -> None:
+        s = self._s
+        conclusion = judge(cut, self._books(), now_ns)
+        for fill in conclusion.fills_applied:
+            self._book_applied(fill, now_ns)
+        if cut.accounts is not None:
+            for account in cut.accounts.accounts:
+                self._apply_event(account, now_ns)
+        if cut.task is Task.START:
+            for event in self.reconciler.take_held():
+                self._apply_event(event, now_ns)
+        if conclusion.fills_applied or cut.task >= Task.FULL:
+            s.risk.refresh_all(s.portfolio.position_lots, s.working)
+        self._clean_up(conclusion, now_ns)
+        self._note(conclusion, now_ns)
+        if cut.orders is not None:
+            for read, order in targeted_reads(self._books(), s.outbox.take_id, now_ns):
+                self._targets[read.request_id] = (order, now_ns)
+                s.outbox.send(read)
+
+    def _clean_up(self, conclusion: Conclusion, now_ns: Ns) -> None:
+        """Our own leftovers of an earlier life go."""
+        s = self._s
+        for cancel in cancels(conclusion, s.outbox.take_id):
+            s.throttle.try_spend(cancel, now_ns)
+            s.working.register(cancel, now_ns)
+            s.outbox.send(cancel)
+        if conclusion.cancel_quotes:
+            intent = CancelQuotes(s.outbox.take_id(), currency="", instrument_id=-1, freeze=False)
+            s.working.register(intent, now_ns)
+            s.outbox.send(intent)
+        if conclusion.task is Task.START and not conclusion.is_clean:
+            self.reconciler.request(Task.START, now_ns)
+
+    def _note(self, conclusion: Conclusion, now_ns: Ns) -> None:
+        s = self._s
+        whole = conclusion.task >= Task.FULL
+        self.foreign_orders = len(conclusion.foreign)
+        self.newer_epoch_seen = self.newer_epoch_seen or conclusion.newer_epoch_seen
+        self.breaks = {}
+        for one in conclusion.breaks:
+            self.breaks[one.kind] = self.breaks.get(one.kind, 0) + 1
+        if conclusion.is_clean:
+            self.last_clean_ns = now_ns
+            s.reconcile_broken_since_ns = 0
+        elif not s.reconcile_broken_since_ns and any(b.kind != "cash" for b in conclusion.breaks):
+            s.reconcile_broken_since_ns = now_ns
+        if whole and conclusion.is_clean and not s.modes.is_reconciled:
+            s.modes.is_reconciled = True
+            s.outbox.log("info", "reconciled", task=conclusion.task.name.lower())
+        for one in conclusion.breaks[:BREAKS_LOGGED_MAX]:
+            s.outbox.log(
+                "warning",
+                "reconcile_break",
+                kind=one.kind,
+                name=one.name,
+                ours=one.ours,
+                venue=one.venue,
+            )
+        if conclusion.foreign:
+            s.outbox.log("warning", "foreign_orders", count=len(conclusion.foreign))
