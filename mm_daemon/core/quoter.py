@@ -17,6 +17,7 @@ import numpy as np
 from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
 from mm_daemon.core.knobs import Knobs
 from mm_daemon.core.quote_choice import approve_into, block_into, choose_into
+from mm_daemon.core.quote_kernel import others_touch
 from mm_daemon.core.quote_terms import (
     APPROVED_ROWS,
     ASK,
@@ -79,6 +80,9 @@ class SideExplanation(msgspec.Struct, frozen=True):
     value_usd_per_hour: float
     gain_usd_per_hour: float
     edge_usd: float
+    touch_ticks: int
+    """Best price of others on this side as the choice saw it; 0 = none."""
+    touch_amount: float
     candidates: tuple[dict[str, float], ...]
 
 
@@ -296,8 +300,21 @@ class Quoter:
             lean=float(costs.lean[L_LEAN, i]),
             own_size=float(costs.lean[L_OWN_SIZE, i]),
             settings=self.settings_of(i),
-            bid=_explained(wanted, trace, 0, i),
-            ask=_explained(wanted, trace, 1, i),
+            bid=_explained(wanted, trace, 0, i, self._touch(touch, rests, BID, i)),
+            ask=_explained(wanted, trace, 1, i, self._touch(touch, rests, ASK, i)),
+        )
+
+    def _touch(
+        self, touch: TouchMatrices, rests: LiveColumns, side: int, i: int
+    ) -> tuple[int, float]:
+        """Best price and amount of others on one side."""
+        own_amount = int(rests[2 * side + 1][i]) * float(self._terms[T_LOT, i])
+        return others_touch(
+            int(touch.ticks[side, i]),
+            int(touch.ticks[2 + side, i]),
+            float(touch.money[side, i]),
+            int(rests[2 * side][i]),
+            own_amount,
         )
 
     def settings_of(self, instrument_id: int) -> dict[str, float]:
@@ -375,7 +392,9 @@ def _settings_of(
     return column
 
 
-def _explained(wanted: WantedColumns, trace: Floats, side: int, i: int) -> SideExplanation:
+def _explained(
+    wanted: WantedColumns, trace: Floats, side: int, i: int, touch: tuple[int, float]
+) -> SideExplanation:
     rows = trace[side][~np.isnan(trace[side, :, 0])]
     return SideExplanation(
         ticks=int(wanted.ticks[side, i]),
@@ -384,6 +403,8 @@ def _explained(wanted: WantedColumns, trace: Floats, side: int, i: int) -> SideE
         value_usd_per_hour=float(wanted.money[0, side, i]),
         gain_usd_per_hour=float(wanted.money[1, side, i]),
         edge_usd=float(wanted.money[2, side, i]),
+        touch_ticks=touch[0],
+        touch_amount=touch[1],
         candidates=tuple(
             dict(zip(TRACE_FIELDS, (float(value) for value in row), strict=True)) for row in rows
         ),

@@ -336,18 +336,26 @@ def test_stub_bid_far_below_theo_is_not_the_touch() -> None:
 
 
 def test_own_quotes_are_not_the_market() -> None:
-    """Our bid alone at 246 is taken out: the touch is 245, and we neither outbid nor chase it."""
-    desk = Desk(0.0250, 245, 255)
+    """Our own bid alone at the top is taken out: the touch is the level below it."""
+    desk = Desk(0.0250, 245, 255, amount=1.0)
+    desk.rest(0, 245, 10)
+    desk.rest(1, 255, 4)
     desk.choose()
-    expected = desk.side(0)[0]
-    other = Desk(0.0250, 246, 255, amount=1.0)
-    other.rest(0, 246, 10)
-    other.choose()
-    explained = other.quoter.explain(
-        ATM_CALL, other.market.touch, other.rests, other.rests, other.costs, other.theo, NOW
+    explained = desk.quoter.explain(
+        ATM_CALL, desk.market.touch, desk.rests, desk.rests, desk.costs, desk.theo, NOW
     )
-    assert expected > 0
-    assert explained.bid.candidates[0]["ticks"] <= 250
+    assert explained.bid.touch_ticks == 240
+    assert (explained.ask.touch_ticks, explained.ask.touch_amount) == (255, pytest.approx(0.6))
+
+
+def test_alone_at_the_touch_we_do_not_outbid_ourselves() -> None:
+    desk = Desk(0.0250, 240, 260, amount=0.001)
+    desk.choose()
+    first = desk.side(0)[:2]
+    again = Desk(0.0250, first[0], 260, amount=first[1] * 0.1)
+    again.rest(0, *first)
+    again.choose()
+    assert 0 < again.side(0)[0] <= first[0]
 
 
 def test_quote_stays_when_moving_gains_less_than_it_costs() -> None:
