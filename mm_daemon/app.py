@@ -369,6 +369,51 @@ def model_runner(models: dict[str, LoadedModel]) -> ModelRunner | None:
     return ModelRunner(models, time.monotonic_ns)
 
 
+# -- looking ahead --------------------------------------------------------------------------------
+
+
+def check(config_path: Path | None) -> dict[str, Any]:
+    """`mm-daemon check`, as plain values. ConfigError where the configuration is not whole."""
+    from mm_daemon.run.check import CheckPlan, Key
+    from mm_daemon.run.check import check as run_check
+    from mm_daemon.venues.deribit import preflight
+
+    config = load_config(config_path)
+    keys = [("venue.key", config.venue.key), ("guard.key", config.guard.key)]
+    trading, guard = [Key(where, key.client_id, key.secret) for where, key in keys]
+    return run_check(
+        CheckPlan(
+            origin=str(config_path or configuration.EXAMPLE),
+            environment=config.daemon.environment,
+            layout=layout_of(config),
+            data_dir=config.data_dir,
+            tokens_file=Path(config.ops.tokens_file).expanduser().resolve(),
+            listens=(
+                ("control_listen", config.ops.control_listen),
+                ("metrics_listen", config.ops.metrics_listen),
+            ),
+            load_models=lambda: _models_sentence(config),
+            rest_url=config.venue.rest_url,
+            ws_url=config.venue.ws_url,
+            clock_offset_ms_max=config.breaker.clock_offset_ms_max,
+            currencies=_currencies(config),
+            trading_key=trading,
+            guard_key=guard,
+            preflight=preflight,
+        )
+    )
+
+
+def _models_sentence(config: Config) -> str:
+    models = load_models(config)
+    if not models:
+        return "none configured: the analytic policy alone"
+    manifests = [model.manifest for model in models.values()]
+    return ", ".join(
+        f"{one.kind} {one.name} {one.version} ({one.sha256[:12]})" for one in manifests
+    )
+
+
 # -- looking back ---------------------------------------------------------------------------------
 
 

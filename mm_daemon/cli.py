@@ -101,10 +101,11 @@ def venue(
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Validates config, models, connectivity and venue settings; changes nothing."""
     from mm_daemon import app as root
+    from mm_daemon.run.check import render
 
     with _one_line_errors():
         report = root.check(config)
-    _show(report, as_json, _render_check)
+    _show(report, as_json, render)
     if not report["ok"]:
         raise typer.Exit(EXIT_FAILED)
 
@@ -290,11 +291,6 @@ def process(role: str, resolved: Path) -> None:
 
     with _one_line_errors():
         raise typer.Exit(root.process(role, resolved))
-
-
-def _render_check(report: Any) -> str:
-    lines = [f"{'ok  ' if item['ok'] else 'FAIL'} {item['what']}" for item in report["items"]]
-    return "\n".join(lines)
 
 
 def _render_model(model: Any) -> str:
