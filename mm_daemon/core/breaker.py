@@ -94,6 +94,8 @@ class Effects(msgspec.Struct, frozen=True):
     halted: tuple[str, ...]
     """Id of the row that keeps an underlying from quoting, empty where it may."""
     width: tuple[float, ...]
+    wide_expiries: tuple[tuple[int, ...], ...]
+    """Expiries (ns) that are quoted wider."""
     use_analytic: tuple[bool, ...]
     blocked_expiries: tuple[tuple[int, ...], ...]
     """Expiries (ns) that may not be quoted."""
@@ -374,6 +376,7 @@ class Breaker:
         width = [1.0] * count
         analytic = [False] * count
         blocked: list[list[int]] = [[] for _ in self._names]
+        wide: list[list[int]] = [[] for _ in self._names]
         sides = [[False, False] for _ in self._names]
         is_pulled = False
         for control in CONTROLS:
@@ -384,10 +387,7 @@ class Breaker:
                     is_pulled = True
                 elif control.level is Level.EXPIRY:
                     row, expiry_ns = self._expiry_places[place]
-                    if control.action is Action.WIDEN:
-                        width[row] = WIDEN_FACTOR
-                    else:
-                        blocked[row].append(expiry_ns)
+                    (wide if control.action is Action.WIDEN else blocked)[row].append(expiry_ns)
                 elif control.action is Action.PULL_SIDE:
                     sides[place // 2][place % 2] = True
                 elif control.action is Action.WIDEN:
@@ -406,6 +406,7 @@ class Breaker:
         return Effects(
             halted=tuple(halted),
             width=tuple(width),
+            wide_expiries=tuple(tuple(one) for one in wide),
             use_analytic=tuple(analytic),
             blocked_expiries=tuple(tuple(one) for one in blocked),
             is_venue_pulled=is_pulled,

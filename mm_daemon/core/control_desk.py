@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from mm_daemon.core.breaker import Effects, ScanInputs
+from mm_daemon.core.breaker import WIDEN_FACTOR, Effects, ScanInputs
 from mm_daemon.core.calibrator import theo_outside
 from mm_daemon.core.catalog import Bools, Floats, Ints
 from mm_daemon.core.controls import Sample, UnderlyingSample, number_of
@@ -98,16 +98,19 @@ class ControlDesk:
     def _apply(self, effects: Effects) -> None:
         s = self._s
         self.is_venue_pulled = effects.is_venue_pulled
-        for name, halted, width, analytic in zip(
-            s.underlyings, effects.halted, effects.width, effects.use_analytic, strict=True
+        for name, halted, width, wide, analytic in zip(
+            s.underlyings,
+            effects.halted,
+            effects.width,
+            effects.wide_expiries,
+            effects.use_analytic,
+            strict=True,
         ):
             if halted:
                 s.modes.halted[name] = halted
             else:
                 s.modes.halted.pop(name, None)
-            if self._width.get(name, 1.0) != width:
-                self._width[name] = width
-                s.quoter.widen(s.option_ids[name], width)
+            self._widen(name, width, wide)
             for model in Model:
                 s.intensity.switch(model, not analytic)
         for control in effects.tripped:
@@ -115,6 +118,16 @@ class ControlDesk:
             s.outbox.log("warning", "control_tripped", control=control)
         for latch in effects.latches:
             s.outbox.put(latch)
+
+    def _widen(self, name: str, width: float, wide: tuple[int, ...]) -> None:
+        """Puts the width of every expiry in force where it changed."""
+        s = self._s
+        for expiry in s.catalog.expiries[name]:
+            wanted = max(width, WIDEN_FACTOR if expiry.expiry_ns in wide else 1.0)
+            key = f"{name} {expiry.expiry_ns}"
+            if self._width.get(key, 1.0) != wanted:
+                self._width[key] = wanted
+                s.quoter.widen(expiry.ids, wanted)
 
     def _is_informed(self) -> bool:
         """Whether index, perpetual, surface and margin have each been seen once."""
