@@ -1,0 +1,3 @@
+"""Timings of the daemon as ratios within one run: `python -m tests.bench`. Never part of the test
+suite, because a timing that fails on a busy machine teaches people to ignore failures.
+"""
