@@ -22,8 +22,10 @@ import msgspec
 import numpy as np
 
 from mm_daemon.core.catalog import Catalog, Ints
+from mm_daemon.core.funding import NS_PER_US, UNIT_TO_E18, FundingMeter
 from mm_daemon.core.money import (
     E10,
+    amount_e8,
     average_price_e8,
     delivery_fee_e8,
     div_half_even,
@@ -60,9 +62,11 @@ class Holding(msgspec.Struct):
     realized_e18: int = 0
     session_cost_e18: int = 0
     session_realized_e18: int = 0
-    session_funding_e8: int = 0
-    funding_seen_e8: int = 0
-    """The venue's running total of funding when last seen."""
+    session_funding_e18: int = 0
+    funding_e18: int = 0
+    """Running total of funding, received positive, as the venue counts it for this position."""
+    funding_unit_e30: int = 0
+    """The meter when this holding last looked at it."""
     fees_e8: int = 0
 
 
@@ -79,9 +83,10 @@ class Equity(msgspec.Struct, frozen=True):
 
 
 class _Saved(msgspec.Struct):
-    holdings: list[tuple[str, Holding]]
+    holdings: list[tuple[str, list[str]]]
+    """Numbers as text: money in 1e-18 does not fit 64 bits."""
     cash_e8: dict[str, int]
-    opening_session_e8: dict[str, int]
+    carried_session_e8: dict[str, int]
     keys: list[tuple[FillKey, int]]
     newest_fill_ns: dict[str, int]
     keys_from_ns: int
@@ -94,8 +99,9 @@ class Portfolio:
         self.position_lots: Ints = np.zeros(0, dtype=np.int64)
         self.cash_e8: dict[str, int] = {}
         """Settled cash by currency: the venue's `balance`."""
-        self.opening_session_e8: dict[str, int] = {}
-        """Session result of futures that the venue stated when the books were opened."""
+        self.carried_session_e8: dict[str, int] = {}
+        """Session result of futures in one amount: as the venue stated it when the books were
+        opened, less what settlements at unknown prices have paid."""
         self.newest_fill_ns: dict[str, int] = {}
         """Venue time of the newest booked fill, by settlement currency."""
         self.parked: list[FillEvidence] = []
@@ -108,9 +114,11 @@ class Portfolio:
         self.is_open = False
         """Whether cash and positions have a beginning: restored, or taken from the venue."""
         self.fee_mismatches = 0
+        self.funding_corrections = 0
         self.duplicates = 0
         self._holdings: list[Holding] = []
         self._keys: dict[FillKey, int] = {}
+        self._meters: dict[int, FundingMeter] = {}
         self._keys_from_ns = 0
         self.resize(catalog)
 
@@ -160,29 +168,65 @@ class Portfolio:
         waiting, self.parked = self.parked, []
         return [fill for fill in waiting if self.book(fill) is Booking.APPLIED]
 
-    def on_funding(self, evidence: PositionEvidence) -> None:
-        """Takes the venue's running total of funding of one perpetual; a total that starts anew
-        starts from zero."""
-        held = self._holdings[evidence.instrument_id]
-        total = evidence.realized_funding_e8
-        held.session_funding_e8 += total - held.funding_seen_e8
-        held.funding_seen_e8 = total
+    def accrue_funding(
+        self, instrument_id: int, *, mark_e8: int, index_e8: int, ts_venue_ns: Ns
+    ) -> None:
+        """Follows the funding of a perpetual: these are its mark and index from now on. A long pays
+        what rose meanwhile."""
+        meter = self._meters.get(instrument_id)
+        if meter is None:
+            instrument = self._catalog.instruments[instrument_id]
+            meter = self._meters[instrument_id] = FundingMeter(instrument.is_inverse)
+        meter.update(mark_e8, index_e8, ts_venue_ns // NS_PER_US)
+        self._take_funding(instrument_id, ts_venue_ns)
 
-    def settle_session(self, instrument_id: int, price_e8: int) -> CoinE8:
+    def _take_funding(self, instrument_id: int, ts_venue_ns: Ns) -> None:
+        """Brings the funding of a holding up to date: before its size or basis changes."""
+        meter = self._meters.get(instrument_id)
+        if meter is None:
+            return
+        meter.advance(ts_venue_ns // NS_PER_US)
+        held = self._holdings[instrument_id]
+        rise_e30 = meter.cumulative_e30 - held.funding_unit_e30
+        held.funding_unit_e30 = meter.cumulative_e30
+        if rise_e30 and held.lots:
+            amount = amount_e8(self._catalog.instruments[instrument_id], held.lots)
+            self._add_funding(held, -div_half_even(amount * rise_e30, UNIT_TO_E18))
+
+    @staticmethod
+    def _add_funding(held: Holding, received_e18: int) -> None:
+        held.session_funding_e18 += received_e18
+        held.funding_e18 += received_e18
+
+    def on_funding(self, evidence: PositionEvidence) -> None:
+        """Takes the venue's running total of funding where ours is not the same to 1e-8."""
+        held = self._holdings[evidence.instrument_id]
+        stated = evidence.realized_funding_e8
+        if div_half_even(held.funding_e18, E10) != stated:
+            self.funding_corrections += 1
+            self._add_funding(held, stated * E10 - held.funding_e18)
+
+    def settle_session(self, instrument_id: int, price_e8: int, ts_venue_ns: Ns) -> CoinE8:
         """Pays the session result of one future into cash and makes `price_e8` its new basis."""
         instrument = self._catalog.instruments[instrument_id]
         assert not instrument.is_option, instrument.name
         held = self._holdings[instrument_id]
+        self._take_funding(instrument_id, ts_venue_ns)
         paid = CoinE8(div_half_even(self._session_e18(instrument, held, price_e8), E10))
         self._pay(instrument.settle_currency, paid)
         held.session_realized_e18 = 0
-        held.session_funding_e8 = 0
+        held.session_funding_e18 = 0
         held.session_cost_e18 = value_e18(instrument, held.lots, price_e8) if held.lots else 0
         return paid
 
-    def settle_opening(self, currency: str) -> None:
-        """Pays the session result that was stated at the opening: the venue has settled since."""
-        self._pay(currency, self.opening_session_e8.pop(currency, 0))
+    def settle_to_balance(self, currency: str, balance_e8: CoinE8) -> CoinE8:
+        """Takes the venue's balance after a settlement whose prices we were not told: what came
+        into cash leaves the session result, so that equity does not change. Returns the amount."""
+        moved = CoinE8(balance_e8 - self.cash_e8.get(currency, 0))
+        self._pay(currency, moved)
+        carried = self.carried_session_e8.get(currency, 0) - moved
+        self.carried_session_e8[currency] = carried
+        return moved
 
     def deliver(self, instrument_id: int, delivery_price_e8: int) -> CoinE8:
         """Ends a position at expiry: payoff or session result, less the delivery fee, into
@@ -203,7 +247,7 @@ class Portfolio:
         self._pay(instrument.settle_currency, paid)
         held.fees_e8 += fee
         held.lots = held.cost_e18 = held.session_cost_e18 = 0
-        held.session_realized_e18 = held.session_funding_e8 = 0
+        held.session_realized_e18 = held.session_funding_e18 = 0
         self.position_lots[instrument_id] = 0
         return paid
 
@@ -220,14 +264,14 @@ class Portfolio:
                 if held.lots:
                     mark = int(marks_e8[instrument.id])
                     options_e18 += value_e18(instrument, held.lots, mark)
-            elif held.lots or held.session_realized_e18 or held.session_funding_e8:
+            elif held.lots or held.session_realized_e18 or held.session_funding_e18:
                 mark = int(marks_e8[instrument.id])
                 futures_e18 += self._session_e18(instrument, held, mark)
-        opening = self.opening_session_e8.get(currency, 0)
+        carried = self.carried_session_e8.get(currency, 0)
         return Equity(
             balance_e8=CoinE8(self.cash_e8.get(currency, 0)),
             options_value_e8=CoinE8(div_half_even(options_e18, E10)),
-            futures_session_e8=CoinE8(div_half_even(futures_e18, E10) + opening),
+            futures_session_e8=CoinE8(div_half_even(futures_e18, E10) + carried),
         )
 
     def open_books(
@@ -249,7 +293,7 @@ class Portfolio:
             self.cash_e8[account.currency] = account.balance_e8
             session = account.equity_e8 - account.balance_e8 - account.options_value_e8
             if session:
-                self.opening_session_e8[account.currency] = session
+                self.carried_session_e8[account.currency] = session
         for position in positions:
             instrument = self._catalog.instruments[position.instrument_id]
             cost = value_e18(instrument, position.lots, position.average_price_e8)
@@ -258,7 +302,7 @@ class Portfolio:
                 lots=position.lots,
                 cost_e18=cost,
                 session_cost_e18=0 if instrument.is_option else basis,
-                funding_seen_e8=position.realized_funding_e8,
+                funding_e18=position.realized_funding_e8 * E10,
             )
             self._install(position.instrument_id, held)
 
@@ -284,9 +328,11 @@ class Portfolio:
         ]
         return msgspec.msgpack.encode(
             _Saved(
-                holdings=[*holdings, *self.orphans.items()],
+                holdings=[
+                    (name, _as_text(held)) for name, held in (*holdings, *self.orphans.items())
+                ],
                 cash_e8=self.cash_e8,
-                opening_session_e8=self.opening_session_e8,
+                carried_session_e8=self.carried_session_e8,
                 keys=list(self._keys.items()),
                 newest_fill_ns=self.newest_fill_ns,
                 keys_from_ns=self._keys_from_ns,
@@ -299,11 +345,12 @@ class Portfolio:
         self.is_open = True
         state = msgspec.msgpack.decode(saved, type=_Saved)
         self.cash_e8 = state.cash_e8
-        self.opening_session_e8 = state.opening_session_e8
+        self.carried_session_e8 = state.carried_session_e8
         self._keys = dict(state.keys)
         self.newest_fill_ns = state.newest_fill_ns
         self._keys_from_ns = state.keys_from_ns
-        for name, held in state.holdings:
+        for name, parts in state.holdings:
+            held = Holding(*(int(part) for part in parts))
             if name in self._catalog.id_of:
                 self._install(self._catalog.id_of[name], held)
             else:
@@ -318,10 +365,12 @@ class Portfolio:
 
     def digest(self) -> bytes:
         parked = msgspec.msgpack.encode(self.parked)
-        return hashlib.blake2b(self.checkpoint() + parked, digest_size=16).digest()
+        meters = repr(self._meters).encode()
+        return hashlib.blake2b(self.checkpoint() + parked + meters, digest_size=16).digest()
 
     def _apply(self, instrument: Instrument, fill: FillEvidence) -> None:
         held = self._holdings[instrument.id]
+        self._take_funding(instrument.id, fill.ts_venue_ns)
         signed = fill.lots if fill.side is Side.BUY else -fill.lots
         self._trade(instrument, held, signed, fill.price_e8)
         self.recent.append(fill)
@@ -369,7 +418,7 @@ class Portfolio:
         unrealized = 0
         if held.lots:
             unrealized = value_e18(instrument, held.lots, price_e8) - held.session_cost_e18
-        return held.session_realized_e18 + unrealized + held.session_funding_e8 * E10
+        return held.session_realized_e18 + unrealized + held.session_funding_e18
 
     def _install(self, instrument_id: int, held: Holding) -> None:
         self._holdings[instrument_id] = held
@@ -386,3 +435,10 @@ class Portfolio:
     def _park(self, fill: FillEvidence) -> None:
         if fill not in self.parked:
             self.parked.append(fill)
+
+
+def _as_text(held: Holding) -> list[str]:
+    """Fields as decimal text. The meter of funding starts anew with the process, and so does where
+    the holding has read it."""
+    kept = msgspec.structs.replace(held, funding_unit_e30=0)
+    return [str(part) for part in msgspec.structs.astuple(kept)]
