@@ -8,7 +8,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from mm_daemon.domain.permission import OPERATOR, PRESETS
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.ledger import Ledger, read_ledger
 from mm_daemon.ipc.page import TRADER_INCARNATION, Page, TraderState
+from mm_daemon.ipc.segments import Record
 from mm_daemon.ipc.session import CONFIG, machine_facts, previous_session, write_header
 from mm_daemon.ipc.tape import Tape
 from mm_daemon.run.places import ChildPlaces
@@ -44,6 +45,9 @@ class Recovered:
     checkpoint: bytes
     records: tuple[LedgerRecord, ...]
     """Everything after the last checkpoint, oldest first."""
+
+
+NOTHING_RECOVERED = Recovered(next_sequence=1, checkpoint=b"", records=())
 
 
 @dataclass(frozen=True)
@@ -134,11 +138,16 @@ def recover(places: ChildPlaces) -> Recovered:
     """Reads the newest earlier ledger of the same venue. JournalError where it is corrupt."""
     previous = previous_session(places.data_dir, places.session)
     if previous is None or previous.name < places.sessions_since:
-        return Recovered(next_sequence=1, checkpoint=b"", records=())
+        return NOTHING_RECOVERED
+    return recovered_from(read_ledger(previous))
+
+
+def recovered_from(ledger: Iterable[Record]) -> Recovered:
+    """What the records of one life's ledger, oldest first, leave to the next."""
     checkpoint = b""
     next_sequence = 1
     records: list[LedgerRecord] = []
-    for raw in read_ledger(previous):
+    for raw in ledger:
         record = decode_ledger(raw.payload)
         if isinstance(record, CheckpointRecord):
             checkpoint, next_sequence = record.state, record.next_sequence
