@@ -70,7 +70,7 @@ class AccountDesk:
             FillRecord(
                 fill=fill,
                 instrument=s.names[fill.instrument_id],
-                theo_at_decision=float(s.theo_sent[fill.instrument_id]),
+                theo_at_decision=float(s.quoter.approved[0][fill.instrument_id]),
                 theo_at_fill=theo,
             )
         )

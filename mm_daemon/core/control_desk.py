@@ -61,8 +61,8 @@ class ControlDesk:
                 book_valid=market.book_valid,
                 is_open=self._open(),
                 theo=theo.price,
-                theo_sent=s.theo_sent,
-                edge_sent=s.quoter.approved_edge(theo),
+                theo_sent=s.quoter.approved[0],
+                edge_sent=s.quoter.approved[1],
                 live_bid_lots=working.live_bid_lots,
                 live_ask_lots=working.live_ask_lots,
             ),
@@ -136,6 +136,7 @@ class ControlDesk:
             s.calibrator.current(name) is not None
             and math.isfinite(self._divergence_bps(params))
             and s.settle_currency[name] in s.margin_use
+            and s.skew.is_ready(name)
             for name, params in s.underlyings.items()
         )
 

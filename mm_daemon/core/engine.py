@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any
 
 from mm_daemon.core.account_desk import AccountDesk
+from mm_daemon.core.answer_desk import AnswerDesk
 from mm_daemon.core.catalog import Catalog
 from mm_daemon.core.control_desk import ControlDesk
 from mm_daemon.core.gauges import set_gauges, set_tokens
@@ -54,16 +55,12 @@ from mm_daemon.domain.events import (
 from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.inputs import (
     Drain,
-    FactorsAnswer,
-    FitAnswer,
     HealthSample,
-    InferenceAnswer,
     Input,
     LatchChanged,
     OperatorReset,
     PermitChanged,
     Start,
-    TraderKnob,
     Withheld,
 )
 from mm_daemon.domain.intents import Intent, PlaceOrder, Resync
@@ -107,6 +104,7 @@ class Engine:
         self.state: EngineState | None = None
         self._early: list[Event] = []
         self.quotes: QuoteDesk
+        self.answers: AnswerDesk
         self.account: AccountDesk
         self.reconciles: ReconcileDesk
         self.controls: ControlDesk
@@ -127,10 +125,6 @@ class Engine:
             PermitChanged: self._on_permit,
             HealthSample: self._on_health,
             Withheld: self._on_withheld,
-            FitAnswer: self._on_fit,
-            FactorsAnswer: self._on_factors,
-            InferenceAnswer: self._on_inference,
-            TraderKnob: self._on_knob,
             OperatorReset: self._on_reset,
             Drain: self._on_drain,
         }
@@ -150,7 +144,11 @@ class Engine:
 
     def on_input(self, event: Input, now_ns: Ns) -> None:
         self._now_ns = now_ns
-        self._on_input[type(event)](event, now_ns)
+        handler = self._on_input.get(type(event))
+        if handler is not None:
+            handler(event, now_ns)
+        elif self.state is not None:
+            self.answers.on_input(event, now_ns)
 
     def decide(self, now_ns: Ns) -> None:
         """One flush."""
@@ -236,10 +234,12 @@ class Engine:
         if self.state is not None:
             if len(catalog) > len(self.state.catalog):
                 self.state.grow(catalog)
+                self.quotes.take_surface()
                 self.quotes.invalidate()
             return
         self.state = EngineState(self.start, catalog, self.modes, self.outbox)
         self.quotes = QuoteDesk(self.state)
+        self.answers = AnswerDesk(self.state, self.quotes)
         self.account = AccountDesk(self.state)
         self.reconciles = ReconcileDesk(
             self.state, book_applied=self._after_fill, apply_event=self._apply_held
@@ -313,7 +313,7 @@ class Engine:
         state = self.state
         assert state is not None
         self.account.record_fill(fill, now_ns)
-        self.quotes.invalidate(state.catalog.instruments[fill.instrument_id].underlying)
+        self.quotes.relean(state.catalog.instruments[fill.instrument_id].underlying)
         self.hedges.on_fill(fill)
         self.hedges.look_now()
 
@@ -356,54 +356,6 @@ class Engine:
             intent = self.account.on_withheld(event.request_id, event.reason, now_ns)
             if isinstance(intent, PlaceOrder):
                 self.state.hedger.on_withheld(intent.instrument_id, now_ns)
-
-    def _on_fit(self, event: FitAnswer, now_ns: Ns) -> None:
-        state = self.state
-        if state is None:
-            return
-        verdict = state.calibrator.on_answer(event, now_ns)
-        outcome = "failed" if event.error else "accepted" if verdict.accepted else "refused"
-        state.metrics.add("mm_surface_fits_total", underlying=event.underlying, verdict=outcome)
-        if outcome == "accepted":
-            counts = state.fits_accepted
-            counts[event.underlying] = counts.get(event.underlying, 0) + 1
-        else:
-            reason = event.error or verdict.reason.value
-            self.outbox.log("warning", "fit_refused", underlying=event.underlying, reason=reason)
-        self.quotes.invalidate(event.underlying)
-
-    def _on_factors(self, event: FactorsAnswer, now_ns: Ns) -> None:
-        state = self.state
-        if state is None:
-            return
-        reason = state.skew.on_answer(event, now_ns)
-        if reason:
-            self.outbox.log("warning", "factors_refused", underlying=event.underlying, why=reason)
-        self.quotes.invalidate(event.underlying)
-
-    def _on_inference(self, event: InferenceAnswer, now_ns: Ns) -> None:
-        if self.state is not None:
-            refused = self.state.intensity.on_answer(event, now_ns)
-            if refused is not None:
-                self.outbox.log(
-                    "warning", "model_fallback", model=event.model, reason=refused.value
-                )
-
-    def _on_knob(self, event: TraderKnob, now_ns: Ns) -> None:
-        state = self.state
-        if state is None:
-            return
-        refusal = state.knobs.set(event, state.catalog)
-        state.apply_settings()
-        self.quotes.invalidate()
-        self.outbox.log(
-            "info",
-            "knob",
-            name=event.name,
-            value=event.value,
-            actor=event.actor,
-            outcome=refusal.value if refusal else "in force",
-        )
 
     def _on_reset(self, event: OperatorReset, now_ns: Ns) -> None:
         reentry_s = max(one.quoting.reentry_s for one in self.start.params.underlyings)

@@ -47,6 +47,23 @@ class QuoteDesk:
             if underlying in ("", params.name):
                 self._refresh_all[params.name] = True
 
+    def relean(self, underlying: str) -> None:
+        """Inventory or factors moved: new leans at once, and every option is looked at again."""
+        s = self._s
+        s.skew.refresh(underlying, s.portfolio.position_lots, s.theo)
+        self.invalidate(underlying)
+
+    def take_surface(self) -> None:
+        """A surface was accepted or a listing is new: expiries without a slice wait for theirs."""
+        s = self._s
+        waiting = [
+            expiry.ids
+            for name in s.underlyings
+            for expiry in s.catalog.expiries[name]
+            if expiry.expiry_ns in s.calibrator.unfitted_ns(name)
+        ]
+        s.quoter.set_unfitted(np.concatenate(waiting) if waiting else _NOTHING)
+
     def revalue(self, now_ns: Ns) -> dict[str, Ints]:
         """Moves forwards and theo with the market; the option ids to look at, by underlying."""
         s = self._s
@@ -122,7 +139,8 @@ class QuoteDesk:
         s.features.observe(name, s.forwards.perpetual(name), now_ns)
         for instrument_id, price in s.forwards.linear_prices(name, s.market):
             s.theo.set_linear(instrument_id, price)
-        changed = s.theo.refresh(name, forwards, s.calibrator.current(name), now_ns)
+        averaging = s.market.averaging(s.underlyings[name].price_index, now_ns)
+        changed = s.theo.refresh(name, forwards, s.calibrator.current(name), now_ns, averaging)
         if now_ns >= self._greeks_ns.get(name, 0):
             self._greeks_ns[name] = now_ns + RISK_GREEKS_NS
             s.refresh_risk_greeks(name, now_ns)
@@ -248,7 +266,6 @@ class QuoteDesk:
             return
         s.working.register(allowed, now_ns)
         s.quoter.approve(planned.ids, s.theo)
-        s.theo_sent[planned.ids] = s.theo.price[planned.ids]
         self.settle_ns = max(self.settle_ns, allowed.valid_until_ns)
         s.outbox.put(_record(allowed, s))
         s.outbox.send(allowed)

@@ -21,7 +21,6 @@ from mm_daemon.core.quote_kernel import others_touch
 from mm_daemon.core.quote_terms import (
     APPROVED_ROWS,
     ASK,
-    B_EDGE_USD,
     BASIS_ROWS,
     BID,
     C_EXPIRY_NS,
@@ -331,12 +330,6 @@ class Quoter:
             "blacklisted": float(column[P_BLACKLISTED]),
         }
 
-    def approved_edge(self, board: TheoBoard) -> Floats:
-        """Smaller edge of the two sides when last approved, in the unit of theo; NaN without."""
-        edge_usd = np.fmin(self._basis[B_EDGE_USD, BID], self._basis[B_EDGE_USD, ASK])
-        edge: Floats = np.where(self._is_inverse, edge_usd / board.forward, edge_usd)
-        return edge
-
     def digest(self) -> bytes:
         """16 bytes over wants, settings, holds and bases, equal for equal histories."""
         state = blake2b(digest_size=16)
@@ -361,9 +354,7 @@ def _columns(quotes: Ints, money: Floats, is_stale: Bools) -> WantedColumns:
     return WantedColumns(quotes[Q_TICKS], quotes[Q_LOTS], quotes[Q_REASON], money, is_stale)
 
 
-def _settings_of(
-    params: UnderlyingParams, knobs: Knobs, expiry_ns: int, instrument: str
-) -> Floats:
+def _settings_of(params: UnderlyingParams, knobs: Knobs, expiry_ns: int, instrument: str) -> Floats:
     """The column of settings of one expiry, or of one option in it."""
     quoting = params.quoting
 

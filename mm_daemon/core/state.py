@@ -81,8 +81,6 @@ class EngineState:
         self.margin_use: dict[str, float] = {}
         """Initial margin over margin balance, by currency, as the venue last stated."""
         self.equity_coin: dict[str, float] = {}
-        self.theo_sent: Floats = np.full(0, np.nan)
-        """Theo at which the newest quotes of each instrument were decided."""
         self._take_catalog(catalog)
 
     def grow(self, catalog: Catalog) -> None:
@@ -187,7 +185,6 @@ class EngineState:
             self.hedger,
         ):
             hasher.update(component.digest())
-        hasher.update(self.theo_sent.tobytes())
         words = (
             self.client_ids.next_sequence,
             self.margin_use,
@@ -200,9 +197,6 @@ class EngineState:
 
     def _take_catalog(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        grown = np.full(len(catalog), np.nan)
-        grown[: self.theo_sent.size] = self.theo_sent
-        self.theo_sent = grown
         self.names = tuple(instrument.name for instrument in catalog.instruments)
         self.index_of = {name: index for index, name in enumerate(catalog.underlyings)}
         self.option_ids: dict[str, Ints] = {
