@@ -25,7 +25,10 @@ from mm_daemon.domain.params import UnderlyingParams
 from mm_daemon.domain.units import NS_PER_S, Ns
 
 EVALUATE_NS = NS_PER_S // 4
+SCAN_NS = NS_PER_S // 50
+"""Ages are looked at this often; a book or state that changed is looked at in the same flush."""
 OUTSIDE_NS = NS_PER_S
+_NOTHING: Ints = np.empty(0, dtype=np.int64)
 NEVER_NS = 1 << 60
 """The age of what was never seen, as the controls read it."""
 
@@ -37,6 +40,9 @@ class ControlDesk:
         self._s = state
         self._reconciles = reconciles
         self._due_ns = 0
+        self._scan_due_ns = 0
+        self._scanned: tuple[object, ...] = ()
+        """What the last scan saw of everything that can block but time."""
         self._outside_due_ns = 0
         self._outside: dict[str, tuple[float, ...]] = {}
         self._health = HealthSample(loop_lag_ns=0, clock_offset_ns=0, journal_lag_ns=0)
@@ -54,6 +60,14 @@ class ControlDesk:
     def scan(self, now_ns: Ns) -> Ints:
         """The controls by instrument: bars what they block; the options whose bar changed."""
         s = self._s
+        seen = (
+            s.market.touch.flags.tobytes(),
+            [s.market.is_locked(params.price_index) for params in s.params.underlyings],
+            s.breaker.counts["C7"],
+        )
+        if now_ns < self._scan_due_ns and seen == self._scanned:
+            return _NOTHING
+        self._scan_due_ns, self._scanned = now_ns + SCAN_NS, seen
         market, theo, working = s.market, s.theo, s.working
         result = s.breaker.scan(
             ScanInputs(
@@ -75,6 +89,7 @@ class ControlDesk:
         if now_ns < self._due_ns:
             return
         self._due_ns = now_ns + EVALUATE_NS
+        self._scan_due_ns = 0
         s = self._s
         s.modes.is_informed = s.modes.is_informed or self._is_informed()
         if not s.modes.is_informed:
@@ -89,6 +104,8 @@ class ControlDesk:
     def digest_words(self) -> tuple[object, ...]:
         return (
             self._due_ns,
+            self._scan_due_ns,
+            self._scanned,
             self._outside_due_ns,
             self._outside,
             self._width,

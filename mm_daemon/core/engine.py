@@ -77,6 +77,8 @@ from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
 
 HOUSEKEEPING_NS = 100 * NS_PER_MS
 CHECKPOINT_NS = 30 * NS_PER_S
+FIT_LOOK_NS = 50 * NS_PER_MS
+"""Pace of asking whether a fit is due: fits are seconds apart, flushes a millisecond."""
 EARLY_EVENTS_MAX = 10_000
 
 Handler = Callable[[Any, Ns], None]
@@ -112,6 +114,7 @@ class Engine:
         self._now_ns = Ns(0)
         self._housekeeping_ns = 0
         self._checkpoint_ns = 0
+        self._fit_look_ns = 0
         self.started_ns = 0
         self._on_event: dict[type, Handler] = {
             SessionChanged: self._on_session,
@@ -412,6 +415,9 @@ class Engine:
             self.outbox.send(Resync(request_id=self.outbox.take_id(), instrument_id=instrument_id))
 
     def _calibrate(self, now_ns: Ns) -> None:
+        if now_ns < self._fit_look_ns:
+            return
+        self._fit_look_ns = now_ns + FIT_LOOK_NS
         state = self.state
         assert state is not None
         for name in state.underlyings:
@@ -483,7 +489,8 @@ class Engine:
         hasher.update(repr(self.modes.digest_words()).encode())
         hasher.update(repr(self.sweep.digest_words()).encode())
         hasher.update(self.outbox.digest())
-        hasher.update(repr((self._housekeeping_ns, self._checkpoint_ns, len(self._early))).encode())
+        paces = (self._housekeeping_ns, self._checkpoint_ns, self._fit_look_ns)
+        hasher.update(repr((paces, len(self._early))).encode())
         if self.state is not None:
             for desk in (self.quotes, self.controls, self.hedges, self.reconciles):
                 hasher.update(repr(desk.digest_words()).encode())
