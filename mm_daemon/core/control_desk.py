@@ -28,6 +28,8 @@ EVALUATE_NS = NS_PER_S // 4
 SCAN_NS = NS_PER_S // 50
 """Ages are looked at this often; a book or state that changed is looked at in the same flush."""
 OUTSIDE_NS = NS_PER_S
+OUTSIDE_WEIGHT = 0.1
+"""Of the newest look in the average that C14 judges: it forgets half in seven seconds."""
 _NOTHING: Ints = np.empty(0, dtype=np.int64)
 NEVER_NS = 1 << 60
 """The age of what was never seen, as the controls read it."""
@@ -45,6 +47,7 @@ class ControlDesk:
         """What the last scan saw of everything that can block but time."""
         self._outside_due_ns = 0
         self._outside: dict[str, tuple[float, ...]] = {}
+        self._outside_mean: dict[str, tuple[float, ...]] = {}
         self._health = HealthSample(loop_lag_ns=0, clock_offset_ns=0, journal_lag_ns=0)
         self._width: dict[str, float] = {}
         self.is_venue_pulled = False
@@ -97,7 +100,8 @@ class ControlDesk:
             return
         if now_ns >= self._outside_due_ns:
             self._outside_due_ns = now_ns + OUTSIDE_NS
-            self._outside = {name: self._outside_of(name) for name in s.underlyings}
+            for name in s.underlyings:
+                self._look_outside(name)
         effects = s.breaker.evaluate(self._sample(now_ns), now_ns)
         self._apply(effects)
 
@@ -108,6 +112,7 @@ class ControlDesk:
             self._scanned,
             self._outside_due_ns,
             self._outside,
+            self._outside_mean,
             self._width,
             self.is_venue_pulled,
         )
@@ -154,6 +159,7 @@ class ControlDesk:
             and math.isfinite(self._divergence_bps(params))
             and s.settle_currency[name] in s.margin_use
             and s.skew.is_ready(name)
+            and math.isfinite(s.risk.worst_stress_usd(name))
             for name, params in s.underlyings.items()
         )
 
@@ -168,14 +174,25 @@ class ControlDesk:
                 is_open[s.option_ids[name]] = False
         return is_open
 
-    def _outside_of(self, name: str) -> tuple[float, ...]:
+    def _look_outside(self, name: str) -> None:
+        """Measures the shares anew and moves their averages.
+
+        Slow makers leave stale quotes behind for seconds after a move of the forward; only a
+        disagreement that lasts is about our theo.
+        """
         s = self._s
         live = s.live()
-        shares = (
-            theo_outside(expiry.ids, s.catalog, s.market.touch, live, s.theo)
-            for expiry in s.catalog.expiries[name]
+        seen = []
+        for expiry in s.catalog.expiries[name]:
+            share = theo_outside(expiry.ids, s.catalog, s.market.touch, live, s.theo)
+            seen.append(0.0 if math.isnan(share) else share)
+        self._outside[name] = tuple(seen)
+        before = self._outside_mean.get(name, ())
+        if len(before) != len(seen):
+            before = (0.0,) * len(seen)
+        self._outside_mean[name] = tuple(
+            mean + OUTSIDE_WEIGHT * (share - mean) for mean, share in zip(before, seen, strict=True)
         )
-        return tuple(0.0 if math.isnan(share) else share for share in shares)
 
     def _sample(self, now_ns: Ns) -> Sample:
         s = self._s
@@ -221,7 +238,7 @@ class ControlDesk:
             surface_rms_vp=self._rms_vp(name),
             model_age_ns=0,
             model_faults=0,
-            theo_outside=self._outside.get(name, (0.0,) * len(s.catalog.expiries[name])),
+            theo_outside=self._outside_mean.get(name, (0.0,) * len(s.catalog.expiries[name])),
             hedge_escalation=int(s.hedger.state(name, now_ns).escalation),
             fills_lots=fills.lots,
             fills_delta_coin=fills.delta_coin,
