@@ -56,6 +56,9 @@ OPEN: Final = Mask(PERMISSION_ALL, TASKS_NONE)
 
 LEVEL_DEFAULT: Final = "cancel_all"
 
+HARD_STOP: Final = "hard_stop"
+"""The level that also ends the daemon and blocks its start until a file is removed by hand."""
+
 # Existing quotes are pulled whenever QUOTE is missing, so halt_quoting and hedge_only need no
 # sweep and leave working hedges alone. REDUCE without HEDGE admits only orders that pass the
 # reduce test. hard_stop has the mask of cancel_all; that the process ends and that its start is
@@ -65,7 +68,7 @@ PRESETS: Final[dict[str, Mask]] = {
     "cancel_all": Mask(PERMISSION_NONE, SWEEP),
     "hedge_only": Mask(REDUCE, TASKS_NONE),
     "flatten": Mask(REDUCE, SWEEP | FLATTEN),
-    "hard_stop": Mask(PERMISSION_NONE, SWEEP),
+    HARD_STOP: Mask(PERMISSION_NONE, SWEEP),
 }
 
 

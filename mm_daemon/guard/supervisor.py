@@ -412,6 +412,7 @@ class Supervisor:
         elif self._sweeper is None:
             is_confirmed = self._trader_code == EXIT_DONE
         elif self._sweeper.is_confirmed(self._sweep_epoch):
+            self._page.words[SWEPT_GENERATION] = self._swept_for
             is_confirmed = True
         elif now_s < self._deadline_s:
             return

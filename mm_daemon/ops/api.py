@@ -22,6 +22,7 @@ from aiohttp import web
 
 from mm_daemon.domain.inputs import TraderKnob
 from mm_daemon.domain.permission import (
+    HARD_STOP,
     LEVEL_DEFAULT,
     OPERATOR,
     PRESETS,
@@ -213,6 +214,8 @@ class ControlApi:
         wake(self._around.layout.wake)
         seen = asyncio.create_task(self._wait_seen(generation))
         problem = await asyncio.to_thread(self._persist)
+        if level == HARD_STOP:
+            problem = problem or await asyncio.to_thread(self._block_start, reason)
         is_seen = await seen
         self._note(request, "kill", level=level, scope=scope, reason=reason, generation=generation)
         return _json(
@@ -285,6 +288,14 @@ class ControlApi:
         try:
             self._around.latch.persist()
         except LatchError as error:
+            return str(error)
+        return ""
+
+    def _block_start(self, reason: str) -> str:
+        """The guard sees the block, stops the daemon in order and starts none before it is gone."""
+        try:
+            self._around.latch.block_start(reason)
+        except OSError as error:
             return str(error)
         return ""
 

@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mm_daemon.domain.permission import OPERATOR, PRESETS, SWEEP
+from mm_daemon.domain.permission import HARD_STOP, OPERATOR, PRESETS, SWEEP
 from mm_daemon.ipc.control import live_page, open_latch, raise_everywhere
 from mm_daemon.ipc.layout import Layout
-from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION
+from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION, TRADER_PID, Page
 
 TIMEOUT_S = 5.0
+KILL_PATIENCE_S = 1.0
+"""An ops process that hangs is waited for no longer: the page stops the trading without it."""
 CONFIRM_TIMEOUT_S = 20.0
 POLL_S = 0.05
-HARD_STOP = "hard_stop"
 AUTH_VARIABLE = "MM_TOKEN"
 
 
@@ -40,9 +41,15 @@ class Endpoint:
     layout: Layout
     url: str = ""
 
-    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Any:
         """The JSON answer. Raises OperatorError with the API's own words where it refuses."""
-        connection = self._connect()
+        connection = self._connect(timeout_s)
         headers = {"Content-Type": "application/json"}
         token = os.environ.get(AUTH_VARIABLE, "")
         if self.url and token:
@@ -70,18 +77,18 @@ class Endpoint:
     def where(self) -> str:
         return self.url or str(self.layout.ops_socket)
 
-    def _connect(self) -> http.client.HTTPConnection:
+    def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
         if not self.url:
-            return _UnixConnection(self.layout.ops_socket)
+            return _UnixConnection(self.layout.ops_socket, timeout_s)
         parts = urlsplit(self.url)
         if parts.scheme == "https":
-            return http.client.HTTPSConnection(parts.netloc, timeout=TIMEOUT_S)
-        return http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT_S)
+            return http.client.HTTPSConnection(parts.netloc, timeout=timeout_s)
+        return http.client.HTTPConnection(parts.netloc, timeout=timeout_s)
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_S)
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
@@ -111,8 +118,10 @@ def kill(endpoint: Endpoint, *, level: str, reason: str, is_waiting: bool) -> Ki
     """
     if level not in PRESETS:
         raise OperatorError(f"no kill level {level!r}; there are {', '.join(PRESETS)}")
+    patience_s = TIMEOUT_S if endpoint.url else KILL_PATIENCE_S
     try:
-        answer = endpoint.request("POST", "/v1/kill", {"level": level, "reason": reason})
+        body = {"level": level, "reason": reason}
+        answer = endpoint.request("POST", "/v1/kill", body, patience_s)
         generation, route = int(answer["generation"]), "api"
     except OperatorError:
         if endpoint.url:
@@ -123,7 +132,9 @@ def kill(endpoint: Endpoint, *, level: str, reason: str, is_waiting: bool) -> Ki
     if not is_waiting:
         return KillResult(generation, level, route, "settling", False)
     if PRESETS[level].tasks & SWEEP:
-        is_confirmed = _wait_until(lambda: _is_swept(endpoint, generation))
+        # Attached once: a hard stop ends the daemon, whose last word is then in this mapping.
+        page = None if endpoint.url else live_page(endpoint.layout)
+        is_confirmed = _wait_until(lambda: _is_swept(endpoint, page, generation))
     else:
         is_confirmed = _wait_until(lambda: _is_pulled(endpoint, generation))
     state = "confirmed" if is_confirmed else "unconfirmed"
@@ -149,15 +160,14 @@ def _wait_until(is_true: Callable[[], bool]) -> bool:
     return True
 
 
-def _is_swept(endpoint: Endpoint, generation: int) -> bool:
-    page = None if endpoint.url else live_page(endpoint.layout)
+def _is_swept(endpoint: Endpoint, page: Page | None, generation: int) -> bool:
     if page is None:
         status = _status(endpoint)
         seen, swept = status.get("generation_seen", 0), status.get("swept_generation", 0)
-    else:
-        seen, swept = page.words[GENERATION_SEEN], page.words[SWEPT_GENERATION]
-        page.close()
-    return bool(seen >= generation and swept >= generation)
+        return bool(seen >= generation and swept >= generation)
+    words = page.words
+    is_seen = words[GENERATION_SEEN] >= generation or not words[TRADER_PID]
+    return is_seen and words[SWEPT_GENERATION] >= generation
 
 
 def _is_pulled(endpoint: Endpoint, generation: int) -> bool:

@@ -28,6 +28,7 @@ from urllib.parse import quote, urlencode
 from mm_daemon.config import example_text
 from mm_daemon.ipc.page import Page
 from mm_daemon.ipc.session import list_sessions
+from tests.wire.proxy import Proxy
 
 ROOT = Path(__file__).parent.parent.parent
 POLL_S = 0.05
@@ -352,12 +353,37 @@ class Daemon:
             status = self.status()
             if status.get("options_two_sided", 0) >= options_min:
                 return status
+            if "crashes within" in str(status["latched_by"]):
+                raise AssertionError(f"the trader keeps crashing: {self.output()[-3000:]}")
             keys = ("trader", "reasons_not_quoting", "options_two_sided", "latched_by")
             raise DoorClosedError({key: status.get(key) for key in keys})
 
         found = wait_for(f"{options_min} options quoted two-sided", look, timeout_s)
         assert found is not None
         return found
+
+    def seconds_to_quote(self, options_min: int, timeout_s: float) -> float:
+        """From now until that many options are quoted."""
+        started_s = time.monotonic()
+        self.wait_quoting(options_min, timeout_s)
+        return time.monotonic() - started_s
+
+    def wait_swept(self, timeout_s: float = 15.0) -> dict[str, Any]:
+        """Until the venue was found empty for the latch as it is now; that status."""
+
+        def look() -> dict[str, Any] | None:
+            status = self.status()
+            return status if status["swept_generation"] >= status["generation"] else None
+
+        found = wait_for("the sweep", look, timeout_s)
+        assert found is not None
+        return found
+
+    def reset(self, generation: int) -> None:
+        """Lifts the operator's latch by the command."""
+        reason = ("--reason", "the drill is over")
+        answer = self.cli("reset", "--generation", str(generation), *reason)
+        assert answer.returncode == 0, answer.stderr
 
     def wait_pulled(self, timeout_s: float = 10.0) -> None:
         """Until the daemon believes that none of its quotes rests."""
@@ -374,6 +400,15 @@ def run_cli(*arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedPro
         env=environment(),
         cwd=ROOT,
     )
+
+
+def replay_report(session: Path) -> dict[str, Any]:
+    """What `mm-daemon replay SESSION --verify` says; its exit code must agree with it."""
+    answer = run_cli("replay", str(session), "--verify", "--json", timeout_s=240.0)
+    assert answer.returncode in (0, 1), answer.stderr
+    report: dict[str, Any] = json.loads(answer.stdout)
+    assert (report["difference"] is not None) == (answer.returncode == 1)
+    return report
 
 
 def config_text(directory: Path, venue_port: int, *, underlyings: int = 1, **keys: object) -> str:
@@ -414,12 +449,20 @@ def short_directory() -> Iterator[Path]:
 
 
 @contextmanager
-def house(*, underlyings: int = 1, **keys: object) -> Iterator[tuple[Venue, Daemon]]:
-    """A venue and a daemon that are not started yet; both ended, logs shown on failure."""
+def house(
+    *, underlyings: int = 1, through: Proxy | None = None, **keys: object
+) -> Iterator[tuple[Venue, Daemon]]:
+    """A venue and a daemon that are not started yet; both ended, logs shown on failure.
+
+    `through`: the daemon speaks to the venue by this proxy, which is pointed at it here.
+    """
     with short_directory() as directory:
         (port,) = free_ports(1)
         venue = Venue(directory, port)
-        text = config_text(directory, port, underlyings=underlyings, **keys)
+        if through is not None:
+            through.target_port = port
+        daemon_port = port if through is None else through.port
+        text = config_text(directory, daemon_port, underlyings=underlyings, **keys)
         daemon = Daemon(directory, text)
         try:
             yield venue, daemon

@@ -52,12 +52,12 @@ def _unmasked(raw: bytes) -> bytes:
 
 
 class Proxy:
-    """Listens on a port of its own; `with Proxy(venue_port) as proxy: proxy.port`."""
+    """Listens on a port of its own: `with Proxy() as proxy:`, then `proxy.port`."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self) -> None:
         self.port = 0
+        self.target_port = 0
         self.openings: list[Opening] = []
-        self._target_port = target_port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._writers: set[asyncio.StreamWriter] = set()
@@ -131,7 +131,7 @@ class Proxy:
         opening = Opening()
         self.openings.append(opening)
         try:
-            far = await asyncio.open_connection("127.0.0.1", self._target_port)
+            far = await asyncio.open_connection("127.0.0.1", self.target_port)
         except OSError:
             writer.transport.abort()
             return
