@@ -1,20 +1,21 @@
-"""`python -m mm_daemon` and the console script: sets what must be set before imports, then the CLI.
+"""`python -m mm_daemon` and the console script: names the kernels' cache, then runs the CLI.
 
-Compiled kernels are cached on disk; where no directory is named they go to the user's cache, so
-that the second start is warm whoever installed the package.
+The cache must be named before numba is first imported. Commands that compile nothing skip it,
+because `kill` must start fast.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
+
+WITHOUT_KERNELS = frozenset({"kill", "reset", "status"})
 
 
 def main() -> None:
-    if "NUMBA_CACHE_DIR" not in os.environ:
-        root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        os.environ["NUMBA_CACHE_DIR"] = str(Path(root) / "mm-daemon" / "numba")
+    if not WITHOUT_KERNELS.intersection(sys.argv[1:2]):
+        from mm_daemon.kernel_cache import use_kernel_cache
+
+        use_kernel_cache()
     from mm_daemon.cli import app
 
     sys.exit(app())

@@ -1,7 +1,7 @@
 """Array types shared by the pricing room, and the one way its kernels are compiled.
 
 The kernels use no fast-math: replay must reproduce every bit. Division follows IEEE rules, because
-a market price must never raise. Compiled code is cached beside the source or in NUMBA_CACHE_DIR.
+a market price must never raise. Compiled code is cached on disk, where `kernel_cache` says.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,7 @@ _Result = TypeVar("_Result")
 def kernel(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     """Compile a function at its first call: no interpreter lock, no fast-math, IEEE division.
 
-    The cache knows the file of a kernel, not the files of the kernels it calls: after editing one
-    that others call, delete the cached *.nbi and *.nbc files.
+    `kernel_cache` finds the sources that kernels are made from by this decorator's name.
     """
     compiled = njit(cache=True, nogil=True, error_model="numpy")(function)
     return cast(Callable[_Arguments, _Result], compiled)

@@ -1,0 +1,1 @@
+"""What is shipped: kernel cache, image, units, rules, configuration and documents."""
