@@ -19,6 +19,7 @@ from mm_daemon.core.gauges import set_gauges, set_tokens
 from mm_daemon.core.hedge_desk import HedgeDesk
 from mm_daemon.core.modes import JOURNAL_DEAD_NS, Modes
 from mm_daemon.core.outbox import Outbox
+from mm_daemon.core.pnl_desk import PnlDesk
 from mm_daemon.core.quote_desk import QuoteDesk
 from mm_daemon.core.reconcile_desk import ReconcileDesk
 from mm_daemon.core.recovery import checkpoint, restore
@@ -111,6 +112,7 @@ class Engine:
         self.reconciles: ReconcileDesk
         self.controls: ControlDesk
         self.hedges: HedgeDesk
+        self.pnl: PnlDesk
         self._now_ns = Ns(0)
         self._housekeeping_ns = 0
         self._checkpoint_ns = 0
@@ -177,6 +179,7 @@ class Engine:
             return
         set_tokens(self.state, now_ns)
         self.reconciles.poll(now_ns)
+        self.pnl.step(now_ns)
         self._checkpoint(now_ns)
         if self.modes.quoting_reasons and self._has_quotes():
             self.quotes.pull(", ".join(self.modes.quoting_reasons), now_ns, freeze=False)
@@ -237,6 +240,7 @@ class Engine:
         if self.state is not None:
             if len(catalog) > len(self.state.catalog):
                 self.state.grow(catalog)
+                self.pnl.resize()
                 self.quotes.take_surface()
                 self.quotes.invalidate()
             return
@@ -249,6 +253,7 @@ class Engine:
         )
         self.controls = ControlDesk(self.state, self.reconciles)
         self.hedges = HedgeDesk(self.state)
+        self.pnl = PnlDesk(self.state)
         self._bind(self.state)
         applied = restore(self.state, self.start)
         if applied:
@@ -271,7 +276,7 @@ class Engine:
                 RequestDone: account.on_request_done,
                 QuoteSideFailed: account.on_side_failed,
                 MmpTriggered: self._on_mmp,
-                AccountEvidence: account.on_account,
+                AccountEvidence: self._on_account,
                 CreditLimits: state.throttle.set_limits,
                 PositionEvidence: account.on_position,
                 OpenOrdersRead: self._on_open_orders,
@@ -307,7 +312,7 @@ class Engine:
         if isinstance(event, OrderEvidence):
             self.account.on_order(event, now_ns)
         elif isinstance(event, AccountEvidence):
-            self.account.on_account(event, now_ns)
+            self._on_account(event, now_ns)
         elif self.account.on_fill(event, now_ns):
             self._after_fill(event, now_ns)
 
@@ -319,6 +324,11 @@ class Engine:
         self.quotes.relean(state.catalog.instruments[fill.instrument_id].underlying)
         self.hedges.on_fill(fill)
         self.hedges.look_now()
+        self.pnl.on_fill(fill)
+
+    def _on_account(self, evidence: AccountEvidence, now_ns: Ns) -> None:
+        self.account.on_account(evidence, now_ns)
+        self.pnl.on_account(evidence, now_ns)
 
     def _on_mmp(self, event: MmpTriggered, now_ns: Ns) -> None:
         self.account.on_mmp(event, now_ns)
@@ -492,7 +502,7 @@ class Engine:
         paces = (self._housekeeping_ns, self._checkpoint_ns, self._fit_look_ns)
         hasher.update(repr((paces, len(self._early))).encode())
         if self.state is not None:
-            for desk in (self.quotes, self.controls, self.hedges, self.reconciles):
+            for desk in (self.quotes, self.controls, self.hedges, self.reconciles, self.pnl):
                 hasher.update(repr(desk.digest_words()).encode())
             hasher.update(self.state.digest())
         return hasher.digest()

@@ -10,6 +10,7 @@ import numpy as np
 from mm_daemon.core.state import EngineState
 from mm_daemon.core.throttle import Pool
 from mm_daemon.core.view_builder import limit_use, two_sided
+from mm_daemon.domain.metrics import BREAKS
 from mm_daemon.domain.units import NS_PER_S, Ns
 
 if TYPE_CHECKING:
@@ -21,8 +22,21 @@ def set_gauges(engine: Engine, state: EngineState, now_ns: Ns) -> None:
     _orders(state, now_ns)
     for name in state.underlyings:
         _underlying(engine, state, name, now_ns)
+    _pnl(engine, state)
     put = state.metrics.set
     put("mm_feed_age_seconds", _age_s(state.market.last_event_ns, now_ns), feed="market")
+
+
+def _pnl(engine: Engine, state: EngineState) -> None:
+    put = state.metrics.set
+    for name in state.underlyings:
+        for part, usd in engine.pnl.parts_usd(state.settle_currency[name]).items():
+            put("mm_pnl_usd", usd, underlying=name, part=part)
+    for version, usd in engine.pnl.equity_usd.items():
+        put("mm_equity_usd", usd, version=version)
+    for kind in BREAKS:
+        put("mm_recon_break", engine.reconciles.breaks.get(kind, 0), type=kind)
+    put("mm_recon_last_success_timestamp_seconds", engine.reconciles.last_clean_ns / NS_PER_S)
 
 
 def set_tokens(state: EngineState, now_ns: Ns) -> None:

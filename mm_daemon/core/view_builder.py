@@ -24,6 +24,7 @@ from mm_daemon.domain.views import (
     ModelsView,
     OrderRow,
     OrdersView,
+    PnlView,
     PositionRow,
     PositionsView,
     QuotesView,
@@ -104,7 +105,7 @@ def _status(engine: Engine, now_ns: Ns) -> StatusView:
         unknown_orders=unknown,
         fills=engine.account.fills_applied if state is not None else 0,
         net_delta_coin=delta,
-        equity_usd=math.nan,
+        equity_usd=engine.pnl.equity_usd["venue"] if state is not None else math.nan,
     )
 
 
@@ -275,6 +276,19 @@ def _surface(engine: Engine, now_ns: Ns) -> SurfaceView:
     return SurfaceView(slices, ages, accepted, refused, last)
 
 
+def _pnl(engine: Engine, now_ns: Ns) -> PnlView:
+    state = engine.state
+    if state is None:
+        return PnlView({}, {}, {}, {})
+    parts = {name: engine.pnl.parts_usd(state.settle_currency[name]) for name in state.underlyings}
+    return PnlView(
+        parts_usd=parts,
+        total_usd={name: math.fsum(mine.values()) for name, mine in parts.items()},
+        equity_usd=engine.pnl.equity_usd,
+        venue_difference_e8=engine.pnl.difference_e8,
+    )
+
+
 def _hedges(engine: Engine, now_ns: Ns) -> HedgesView:
     state = engine.state
     if state is None:
@@ -321,6 +335,7 @@ _BUILDERS: dict[str, Callable[[Engine, Ns], msgspec.Struct]] = {
     "quotes": _quotes,
     "orders": _orders,
     "surface": _surface,
+    "pnl": _pnl,
     "hedges": _hedges,
     "models": _models,
 }

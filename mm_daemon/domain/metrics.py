@@ -32,19 +32,20 @@ LATENCY_BOUNDS_S = (
 FEEDS = ("market", "index", "private")
 GREEKS = ("delta", "delta_black", "gamma", "vega", "theta")
 PARTS = (
-    "spread",
-    "time",
-    "forward",
-    "atm",
+    "collateral",
+    "theta",
+    "delta",
+    "gamma",
+    "vega",
     "skew",
     "wings",
+    "surface_refit",
+    "spread",
     "hedge",
     "fees",
     "funding",
     "settlement",
-    "collateral_translation",
     "mark_basis",
-    "surface_refit",
     "residual",
 )
 LIMITS = ("position", "delta", "gamma", "vega", "vega_expiry", "theta", "stress", "margin")

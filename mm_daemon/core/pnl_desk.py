@@ -1,0 +1,137 @@
+"""Explaining equity as it moves, and holding our books against the venue's at its own stamps.
+
+Once a second each currency's book is viewed and its change explained; fills and funding are counted
+as they happen. Where a portfolio message arrives, the equity that our books give at the venue's
+published marks is compared with the venue's, to 1e-8 of the coin.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mm_daemon.core.catalog import Floats, Ints
+from mm_daemon.core.pnl import Part, PnlExplain, PnlView
+from mm_daemon.core.state import EngineState
+from mm_daemon.domain.orders import AccountEvidence, FillEvidence
+from mm_daemon.domain.units import COIN_SCALE, NS_PER_S, Ns
+
+STEP_NS = NS_PER_S
+COMPARE_NS = NS_PER_S
+
+
+class PnlDesk:
+    """Runs the explanation over the state, by settlement currency."""
+
+    def __init__(self, state: EngineState) -> None:
+        self._s = state
+        self._currencies = tuple(dict.fromkeys(state.settle_currency.values()))
+        self.explain = PnlExplain(state.catalog, self._currencies)
+        self._due_ns = 0
+        self._compared_ns: dict[str, int] = {}
+        self.difference_e8: dict[str, int] = {}
+        """Our equity at the venue's marks less the venue's own, at the last compared stamp."""
+        self.equity_usd: dict[str, float] = {"venue": math.nan, "desk": math.nan}
+        self._opening_usd = math.nan
+
+    def resize(self) -> None:
+        self.explain.resize(self._s.catalog)
+
+    def on_fill(self, fill: FillEvidence) -> None:
+        """Counts a booked fill against theo now."""
+        s = self._s
+        instrument = s.catalog.instruments[fill.instrument_id]
+        index = self._index_usd(instrument.settle_currency)
+        self.explain.on_fill(
+            fill.instrument_id,
+            fill.side,
+            lots=fill.lots,
+            price=fill.price_e8 / COIN_SCALE,
+            theo=float(s.theo.price[fill.instrument_id]),
+            fee_usd=fill.fee_e8 / COIN_SCALE * index,
+            index_usd=index,
+        )
+
+    def step(self, now_ns: Ns) -> None:
+        """Explains the last second, and tells the loss limits the equity."""
+        s = self._s
+        if now_ns < self._due_ns or not s.portfolio.is_open:
+            return
+        self._due_ns = now_ns + STEP_NS
+        marks, theos = _e8(s.market.mark), _e8(s.theo.price)
+        venue_usd = desk_usd = 0.0
+        for currency in self._currencies:
+            index = self._index_usd(currency)
+            venue = s.portfolio.equity(currency, marks).equity_e8
+            desk = s.portfolio.equity(currency, theos).equity_e8
+            venue_usd += venue / COIN_SCALE * index
+            desk_usd += desk / COIN_SCALE * index
+            if math.isfinite(index):
+                self.explain.step(currency, self._view(currency, index, venue, desk, now_ns))
+        self.equity_usd = {"venue": venue_usd, "desk": desk_usd}
+        if math.isfinite(venue_usd):
+            s.breaker.losses.add(self._without_translation(venue_usd), now_ns)
+
+    def on_account(self, evidence: AccountEvidence, now_ns: Ns) -> None:
+        """Compares our books with the venue's at the venue's stamp, at most once a second."""
+        s, currency = self._s, evidence.currency
+        is_due = now_ns - self._compared_ns.get(currency, 0) >= COMPARE_NS
+        if currency not in self._currencies or not s.portfolio.is_open or not is_due:
+            return
+        self._compared_ns[currency] = now_ns
+        ours = s.portfolio.equity(currency, _e8(s.market.mark)).equity_e8
+        self.difference_e8[currency] = ours - evidence.equity_e8
+
+    def parts_usd(self, currency: str) -> dict[str, float]:
+        """Desk parts since the opening, by name."""
+        desk, _ = self.explain.totals(currency)
+        return {part.name.lower(): desk[part] / COIN_SCALE for part in Part}
+
+    def digest_words(self) -> tuple[object, ...]:
+        return (
+            self.explain.digest().hex(),
+            self._due_ns,
+            self._compared_ns,
+            self.difference_e8,
+            self.equity_usd,
+        )
+
+    def _view(self, currency: str, index: float, venue: int, desk: int, now_ns: Ns) -> PnlView:
+        s = self._s
+        return PnlView(
+            ts_ns=now_ns,
+            index_usd=index,
+            equity_desk_e8=desk,
+            equity_venue_e8=venue,
+            lots=s.portfolio.position_lots.copy(),
+            forward=s.theo.forward.copy(),
+            vol=s.theo.vol.copy(),
+            theo=s.theo.price.copy(),
+            delta_adjusted=s.theo.delta_adjusted.copy(),
+            surface_version=sum(s.fits_accepted.values()),
+        )
+
+    def _without_translation(self, venue_usd: float) -> float:
+        """Equity without what the coins we hold gained or lost against the dollar: the loss limits
+        are about trading, and a desk that keeps coin as collateral has chosen that risk."""
+        translated = 0
+        for currency in self._currencies:
+            _, venue = self.explain.totals(currency)
+            translated += venue[Part.COLLATERAL]
+        return venue_usd - translated / COIN_SCALE
+
+    def _index_usd(self, currency: str) -> float:
+        """USD of one unit of a settlement currency; NaN before its index was seen."""
+        if currency.startswith("USD"):
+            return 1.0
+        s = self._s
+        for name, params in s.underlyings.items():
+            if s.settle_currency[name] == currency:
+                return s.market.index_price.get(params.price_index, math.nan)
+        return math.nan
+
+
+def _e8(prices: Floats) -> Ints:
+    """Prices in 1e-8, 0 where there is none (and nothing is held)."""
+    return np.rint(np.nan_to_num(prices) * COIN_SCALE).astype(np.int64)
