@@ -36,10 +36,11 @@ from mm_daemon.core.money import (
 )
 from mm_daemon.domain.instruments import Instrument
 from mm_daemon.domain.orders import AccountEvidence, FillEvidence, PositionEvidence
-from mm_daemon.domain.units import NS_PER_DAY, CoinE8, Ns, Side
+from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, CoinE8, Ns, Side
 
 KEYS_KEPT_NS = NS_PER_DAY
 RECENT_FILLS = 20_000
+SETTLEMENT_OF_DAY_NS = 8 * 3_600 * NS_PER_S
 FillKey = tuple[str, str, str]
 """(settlement currency, trade id, order id)."""
 
@@ -90,6 +91,7 @@ class _Saved(msgspec.Struct):
     keys: list[tuple[FillKey, int]]
     newest_fill_ns: dict[str, int]
     keys_from_ns: int
+    settled_day: int
 
 
 class Portfolio:
@@ -117,6 +119,8 @@ class Portfolio:
         self.funding_corrections = 0
         self.duplicates = 0
         self._holdings: list[Holding] = []
+        self._settled_day = -1
+        """The last day, counted from 08:00 UTC, whose settlement is in these books."""
         self._keys: dict[FillKey, int] = {}
         self._meters: dict[int, FundingMeter] = {}
         self._keys_from_ns = 0
@@ -218,6 +222,20 @@ class Portfolio:
         held.session_funding_e18 = 0
         held.session_cost_e18 = value_e18(instrument, held.lots, price_e8) if held.lots else 0
         return paid
+
+    def settle_if_due(self, accounts: Sequence[AccountEvidence]) -> dict[str, CoinE8]:
+        """After 08:00 UTC, when sessions are settled, takes the balances that the venue states:
+        once a day, and not on the first sight of an account. Returns what moved."""
+        newest_ns = max((account.ts_venue_ns for account in accounts), default=0)
+        day = (newest_ns - SETTLEMENT_OF_DAY_NS) // NS_PER_DAY
+        is_due = 0 <= self._settled_day < day
+        self._settled_day = max(day, self._settled_day)
+        if not is_due:
+            return {}
+        return {
+            account.currency: self.settle_to_balance(account.currency, account.balance_e8)
+            for account in accounts
+        }
 
     def settle_to_balance(self, currency: str, balance_e8: CoinE8) -> CoinE8:
         """Takes the venue's balance after a settlement whose prices we were not told: what came
@@ -336,6 +354,7 @@ class Portfolio:
                 keys=list(self._keys.items()),
                 newest_fill_ns=self.newest_fill_ns,
                 keys_from_ns=self._keys_from_ns,
+                settled_day=self._settled_day,
             )
         )
 
@@ -349,6 +368,7 @@ class Portfolio:
         self._keys = dict(state.keys)
         self.newest_fill_ns = state.newest_fill_ns
         self._keys_from_ns = state.keys_from_ns
+        self._settled_day = state.settled_day
         for name, parts in state.holdings:
             held = Holding(*(int(part) for part in parts))
             if name in self._catalog.id_of:

@@ -57,6 +57,8 @@ class Conclusion(msgspec.Struct, frozen=True):
     """(order id, client id, currency) of our own leftovers."""
     cancel_quotes: bool
     """Quotes that no message of this run has made still rest: all quotes are to be cancelled."""
+    settled: tuple[tuple[str, CoinE8], ...]
+    """(currency, amount) that the day's settlement moved from session result into cash."""
     concluded: int
     """Orders and requests ended because reads proved them gone."""
     repeats: int
@@ -92,7 +94,10 @@ def judge(cut: Cut, books: Books, now_ns: Ns) -> Conclusion:
     if cut.trades_sent_ns:
         concluded = absence.conclude(working, Ns(cut.trades_sent_ns), now_ns)
     breaks = _fill_breaks(cut, books) if portfolio.is_open else []
+    settled: dict[str, CoinE8] = {}
     if cut.is_consistent and portfolio.is_open:
+        if cut.accounts is not None:
+            settled = portfolio.settle_if_due(cut.accounts.accounts)
         breaks += _position_breaks(cut, books)
         breaks += _cash_breaks(cut, portfolio)
     is_broken = any(one.kind != "cash" for one in breaks)
@@ -110,6 +115,7 @@ def judge(cut: Cut, books: Books, now_ns: Ns) -> Conclusion:
         newer_epoch_seen=owned.newer_epoch_seen,
         cancels=tuple(owned.cancels),
         cancel_quotes=owned.has_old_quotes and cut.task is Task.START,
+        settled=tuple(settled.items()),
         concluded=concluded,
         repeats=cut.repeats,
     )

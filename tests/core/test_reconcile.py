@@ -49,7 +49,7 @@ from mm_daemon.domain.orders import (
     TimeInForce,
     VenueStatus,
 )
-from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, CoinE8, Lots, Ns, Side, Ticks
+from mm_daemon.domain.units import NS_PER_DAY, NS_PER_MS, NS_PER_S, CoinE8, Lots, Ns, Side, Ticks
 from tests.core.account_params import params
 from tests.core.account_world import (
     CALL,
@@ -74,6 +74,7 @@ class Venue:
         self.lots = dict.fromkeys(range(len(CATALOG)), 0)
         self.cash_e8 = 100 * 10**8
         self.page = PAGE_TRADES
+        self.ts_ns = START_NS
         self.asked: list[Any] = []
 
     def trade(self, trade_id: str, side: Side, lots: int, ts: int, **more: Any) -> FillEvidence:
@@ -106,10 +107,11 @@ class Venue:
                 ),
             )
         assert isinstance(intent, ReadAccounts)
-        return AccountsRead(id_, (account("BTC", self.cash_e8), account("USDC", 0)))
+        stated = account("BTC", self.cash_e8, self.ts_ns), account("USDC", 0, self.ts_ns)
+        return AccountsRead(id_, stated)
 
 
-def account(currency: str, balance_e8: int) -> AccountEvidence:
+def account(currency: str, balance_e8: int, ts_ns: Ns = START_NS) -> AccountEvidence:
     zero = CoinE8(0)
     return AccountEvidence(
         currency=currency,
@@ -124,7 +126,7 @@ def account(currency: str, balance_e8: int) -> AccountEvidence:
         options_value_e8=zero,
         delta_total=0.0,
         portfolio_margin=True,
-        ts_venue_ns=START_NS,
+        ts_venue_ns=ts_ns,
     )
 
 
@@ -232,6 +234,23 @@ def test_cash_alone_is_reported_and_not_broken(desk: Desk) -> None:
     conclusion = desk.run(Task.FULL)
     assert conclusion.is_clean
     assert conclusion.breaks == (Break("cash", "BTC", 100_00000000, 100_00000005),)
+
+
+def test_a_settlement_moves_session_result_into_cash_once_a_day(desk: Desk) -> None:
+    """The venue says only its balance; equity stays what it was."""
+    marks = [0] * len(CATALOG)
+    before = desk.portfolio.equity("BTC", marks).equity_e8
+    desk.venue.cash_e8 += 700
+    desk.venue.ts_ns = Ns(START_NS + NS_PER_DAY)
+    conclusion = desk.run(Task.FULL)
+    assert dict(conclusion.settled) == {"BTC": 700, "USDC": 0}
+    assert conclusion.breaks == ()
+    assert desk.portfolio.equity("BTC", marks).equity_e8 == before
+    assert desk.portfolio.cash_e8["BTC"] == desk.venue.cash_e8
+    desk.venue.cash_e8 += 1
+    conclusion = desk.run(Task.FULL)
+    assert conclusion.settled == ()
+    assert [one.kind for one in conclusion.breaks] == ["cash"]
 
 
 def test_a_fill_after_the_picture_is_no_break(desk: Desk) -> None:
