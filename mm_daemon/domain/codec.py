@@ -118,6 +118,7 @@ def is_ledger_record(output: Output) -> TypeGuard[LedgerRecord]:
 
 
 def encode_ledger(record: LedgerRecord) -> bytes:
+    """The payload of the same record on the tape."""
     return _encoder.encode(record)
 
 

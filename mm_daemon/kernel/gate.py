@@ -33,6 +33,8 @@ from mm_daemon.ipc.page import (
 )
 from mm_daemon.kernel.clock import Clock
 
+_ANY_PERMISSION = QUOTE | HEDGE | REDUCE
+
 PLACEHOLDER = b'"{'
 """Opens a string that stands for a secret, filled at the last moment; nothing else starts so."""
 
@@ -94,15 +96,18 @@ class Gate:
         wire = self._wires.get(frame.conn)
         if wire is None:
             return "not connected"
-        kind = min(self._classify(frame.payload), frame.kind)
+        kind, claimed = self._classify(frame.payload), frame.kind
+        if claimed is not kind:
+            kind = min(kind, claimed)
         if kind is FrameKind.SAFE:
             return None
         word = self.observe()
         if frame.conn is not Conn.TRADE:
             return "only the trading session carries risk"
-        if not frame.needs & (QUOTE | HEDGE | REDUCE):
+        needs = frame.needs
+        if not needs & _ANY_PERMISSION:
             return "frame names no permission"
-        if frame.needs & ~latch_permission(word):
+        if needs & ~latch_permission(word):
             return "latched"
         if frame.generation != latch_generation(word):
             return "decided under another latch generation"
