@@ -140,6 +140,11 @@ class Portfolio:
     def holding(self, instrument_id: int) -> Holding:
         return self._holdings[instrument_id]
 
+    def is_carried(self, instrument_id: int) -> bool:
+        """Whether anything of this instrument is still in our equity besides cash."""
+        held = self._holdings[instrument_id]
+        return bool(held.lots or held.session_realized_e18 or held.session_funding_e18)
+
     def average_price_e8(self, instrument_id: int) -> int:
         held = self._holdings[instrument_id]
         return average_price_e8(self._catalog.instruments[instrument_id], held.lots, held.cost_e18)
@@ -251,7 +256,7 @@ class Portfolio:
         cash."""
         instrument = self._catalog.instruments[instrument_id]
         held = self._holdings[instrument_id]
-        if held.lots == 0 and held.session_realized_e18 == 0:
+        if not self.is_carried(instrument_id):
             return CoinE8(0)
         if instrument.is_option:
             result_e18 = payoff_e18(instrument, held.lots, delivery_price_e8)
@@ -282,7 +287,7 @@ class Portfolio:
                 if held.lots:
                     mark = int(marks_e8[instrument.id])
                     options_e18 += value_e18(instrument, held.lots, mark)
-            elif held.lots or held.session_realized_e18 or held.session_funding_e18:
+            elif self.is_carried(instrument.id):
                 mark = int(marks_e8[instrument.id])
                 futures_e18 += self._session_e18(instrument, held, mark)
         carried = self.carried_session_e8.get(currency, 0)
