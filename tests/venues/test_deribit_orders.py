@@ -1060,5 +1060,5 @@ def test_remembered_texts_are_bounded() -> None:
     for first in range(0, SIDE_TEXTS_MAX + 400, 100):
         entries = [both(CALL_70, bid=first + k + 1, ask=first + k + 1) for k in range(100)]
         encoder.mass_quotes(quote(*entries), 1)
-    (texts,) = encoder._texts.values()
+    ((texts, _asks),) = encoder._texts.values()
     assert 0 < sum(map(len, texts.values())) <= SIDE_TEXTS_MAX

@@ -35,10 +35,10 @@ SIDE_TEXTS_MAX = 50_000
 """Sides remembered for one pair of tick and lot: about 5 MB."""
 
 _NEXT_ENTRY = b"},"
-_ASK_KEY = b',"ask":'
 
 Params = dict[str, object]
 _Texts = dict[int | None, dict[int | None, bytes]]
+"""The JSON of a side with its key, by lots and ticks; of a side that is left alone, nothing."""
 
 
 class Encoder:
@@ -51,7 +51,7 @@ class Encoder:
         self._clock = clock
         self._group_index = {group.name: group.price_index for group in groups}
         self._templates: dict[str, dict[int, _QuoteTemplate]] = {}
-        self._texts: dict[tuple[int, int], _Texts] = {}
+        self._texts: dict[tuple[int, int], tuple[_Texts, _Texts]] = {}
         self._version = catalogue.version
 
     def mass_quotes(self, intent: MassQuote, first_id: int) -> list[bytes]:
@@ -88,15 +88,13 @@ class Encoder:
             if template is None:
                 template = self._template(entry.instrument_id, intent.mmp_group)
                 templates[entry.instrument_id] = template
-            texts = template.texts
             try:
                 pieces += (
                     template.head,
-                    texts[entry.bid_lots][entry.bid_ticks],
-                    _ASK_KEY,
-                    texts[entry.ask_lots][entry.ask_ticks],
+                    template.bids[entry.bid_lots][entry.bid_ticks],
+                    template.asks[entry.ask_lots][entry.ask_ticks],
                 )
-            except KeyError:  # a side that was not said before, or is left as it is
+            except KeyError:  # a side that was not said before
                 pieces.append(template.entry(entry))
         pieces[0] = pieces[0][len(_NEXT_ENTRY) :]
         return b'{"jsonrpc":"2.0","id":%d,"method":"private/mass_quote","params":{%b%b}]}}' % (
@@ -125,8 +123,11 @@ class Encoder:
                 f"mass quote: {terms.name} is on {terms.price_index}, its MMP group {group} on"
                 f" {index}; one mass quote is one index"
             )
-        texts = self._texts.setdefault((terms.grid.tick_e9, terms.lot_e9), {})
-        return _QuoteTemplate(terms, texts)
+        grid = (terms.grid.tick_e9, terms.lot_e9)
+        texts = self._texts.get(grid)
+        if texts is None:
+            texts = self._texts[grid] = (_no_texts(), _no_texts())
+        return _QuoteTemplate(terms, *texts)
 
     def place(self, intent: PlaceOrder) -> tuple[str, Params]:
         """Method and parameters of an order."""
@@ -214,41 +215,47 @@ class Encoder:
 class _QuoteTemplate:
     """One instrument's part of a mass quote: its name written once, its sides from shared texts.
 
-    `texts` holds the JSON of a side by lots and ticks, for all instruments of one tick and lot: a
-    chain quotes the same few thousand prices all day, so that nearly every side is a lookup.
+    `bids` and `asks` belong to all instruments of one tick and lot: a chain quotes the same few
+    thousand prices all day, so that nearly every side is a lookup.
     """
 
-    __slots__ = ("_terms", "head", "texts")
+    __slots__ = ("_terms", "asks", "bids", "head")
 
-    def __init__(self, terms: Instrument, texts: _Texts) -> None:
+    def __init__(self, terms: Instrument, bids: _Texts, asks: _Texts) -> None:
         self._terms = terms
-        self.texts = texts
-        self.head = b'%b{"instrument_name":%b,"bid":' % (_NEXT_ENTRY, orjson.dumps(terms.name))
+        self.bids = bids
+        self.asks = asks
+        self.head = b'%b{"instrument_name":%b' % (_NEXT_ENTRY, orjson.dumps(terms.name))
 
     def entry(self, entry: QuoteEntry) -> bytes:
         """The whole entry; its full sides are kept for the next time."""
-        parts = [b'%b{"instrument_name":%b' % (_NEXT_ENTRY, orjson.dumps(self._terms.name))]
-        for key, ticks, lots in (
-            (b"bid", entry.bid_ticks, entry.bid_lots),
-            (b"ask", entry.ask_ticks, entry.ask_lots),
+        parts = [self.head]
+        for texts, key, ticks, lots in (
+            (self.bids, b"bid", entry.bid_ticks, entry.bid_lots),
+            (self.asks, b"ask", entry.ask_ticks, entry.ask_lots),
         ):
             if ticks is not None or lots is not None:
-                parts.append(b',"%b":%b' % (key, self._side(ticks, lots)))
+                parts.append(self._side(texts, key, ticks, lots))
         return b"".join(parts)
 
-    def _side(self, ticks: int | None, lots: int | None) -> bytes:
+    def _side(self, texts: _Texts, key: bytes, ticks: int | None, lots: int | None) -> bytes:
         """Only what is named is sent; post-only with reject is always named."""
         side: Params = {}
         if ticks is not None:
             side["price"] = self._terms.grid.price(ticks)
         if lots is not None:
             side["amount"] = self._terms.amount(lots)
-        text = orjson.dumps({**side, "post_only": True, "reject_post_only": True})
-        if ticks is not None and lots is not None:
-            if sum(map(len, self.texts.values())) >= SIDE_TEXTS_MAX:
-                self.texts.clear()
-            self.texts.setdefault(lots, {})[ticks] = text
+        said = orjson.dumps({**side, "post_only": True, "reject_post_only": True})
+        text = b',"%b":%b' % (key, said)
+        if sum(map(len, texts.values())) >= SIDE_TEXTS_MAX:
+            texts.clear()
+            texts.update(_no_texts())
+        texts.setdefault(lots, {})[ticks] = text
         return text
+
+
+def _no_texts() -> _Texts:
+    return {None: {None: b""}}
 
 
 def _halved(parts: list[tuple[QuoteEntry, ...]]) -> list[tuple[QuoteEntry, ...]]:
