@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Protocol
 
 from mm_daemon.core.account_desk import AccountDesk
 from mm_daemon.core.answer_desk import AnswerDesk
@@ -22,7 +22,8 @@ from mm_daemon.core.outbox import Outbox
 from mm_daemon.core.pnl_desk import PnlDesk
 from mm_daemon.core.quote_desk import QuoteDesk
 from mm_daemon.core.reconcile_desk import ReconcileDesk
-from mm_daemon.core.recovery import checkpoint, restore
+from mm_daemon.core.recovery import Checkpoints, restore
+from mm_daemon.core.settlement_desk import SettlementDesk
 from mm_daemon.core.state import EngineState
 from mm_daemon.core.sweep import Sweep, SweepState
 from mm_daemon.core.view_builder import build_view
@@ -32,6 +33,7 @@ from mm_daemon.domain.events import (
     BookChanged,
     BookLost,
     CreditLimits,
+    DeliveryRead,
     Event,
     ExpirationEstimate,
     FrameRefused,
@@ -64,22 +66,19 @@ from mm_daemon.domain.inputs import (
     Start,
     Withheld,
 )
-from mm_daemon.domain.intents import Intent, PlaceOrder, Resync
+from mm_daemon.domain.intents import Intent, PlaceOrder
 from mm_daemon.domain.orders import (
     AccountEvidence,
     FillEvidence,
     OrderEvidence,
     PositionEvidence,
 )
-from mm_daemon.domain.outputs import AskFit, Drained, Output
+from mm_daemon.domain.outputs import Drained, Output
 from mm_daemon.domain.permission import SWEEP
 from mm_daemon.domain.standing import Stage, Standing
-from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
+from mm_daemon.domain.units import NS_PER_MS, Ns
 
 HOUSEKEEPING_NS = 100 * NS_PER_MS
-CHECKPOINT_NS = 30 * NS_PER_S
-FIT_LOOK_NS = 50 * NS_PER_MS
-"""Pace of asking whether a fit is due: fits are seconds apart, flushes a millisecond."""
 EARLY_EVENTS_MAX = 10_000
 
 Handler = Callable[[Any, Ns], None]
@@ -94,6 +93,12 @@ MARKET_EVENTS = (
     InstrumentStateChanged,
     PlatformChanged,
 )
+
+
+class Desk(Protocol):
+    """A part of the engine with state of its own beside the components'."""
+
+    def digest_words(self) -> tuple[object, ...]: ...
 
 
 class Engine:
@@ -113,10 +118,10 @@ class Engine:
         self.controls: ControlDesk
         self.hedges: HedgeDesk
         self.pnl: PnlDesk
+        self.settlements: SettlementDesk
+        self.checkpoints: Checkpoints
         self._now_ns = Ns(0)
         self._housekeeping_ns = 0
-        self._checkpoint_ns = 0
-        self._fit_look_ns = 0
         self.started_ns = 0
         self._on_event: dict[type, Handler] = {
             SessionChanged: self._on_session,
@@ -165,9 +170,9 @@ class Engine:
         self.controls.evaluate(now_ns)
         self._follow_modes(now_ns)
         self.quotes.look_at(self.controls.scan(now_ns), moved)
-        self._resync(now_ns)
+        self.quotes.resync()
         self.reconciles.poll(now_ns)
-        self._calibrate(now_ns)
+        self.quotes.calibrate(self.controls.outside_share, now_ns)
         self.quotes.quote(moved, now_ns)
         self.hedges.hedge(now_ns)
         self._poll_sweep(now_ns)
@@ -180,8 +185,9 @@ class Engine:
         set_tokens(self.state, now_ns)
         self.reconciles.poll(now_ns)
         self.pnl.step(now_ns)
-        self._checkpoint(now_ns)
-        if self.modes.quoting_reasons and self._has_quotes():
+        self.settlements.poll(now_ns)
+        self.checkpoints.poll(now_ns)
+        if self.modes.quoting_reasons and self.quotes.has_quotes():
             self.quotes.pull(", ".join(self.modes.quoting_reasons), now_ns, freeze=False)
         self._poll_sweep(now_ns)
 
@@ -254,6 +260,8 @@ class Engine:
         self.controls = ControlDesk(self.state, self.reconciles)
         self.hedges = HedgeDesk(self.state)
         self.pnl = PnlDesk(self.state)
+        self.checkpoints = Checkpoints(self.state)
+        self.settlements = SettlementDesk(self.state, self.pnl, self._after_delivery)
         self._bind(self.state)
         applied = restore(self.state, self.start)
         if applied:
@@ -280,6 +288,7 @@ class Engine:
                 CreditLimits: state.throttle.set_limits,
                 PositionEvidence: account.on_position,
                 OpenOrdersRead: self._on_open_orders,
+                DeliveryRead: self.settlements.on_delivery,
                 OrderRead: self.reconciles.on_order_read,
                 **dict.fromkeys(
                     (TradesRead, PositionsRead, AccountsRead, QueryFailed),
@@ -329,6 +338,10 @@ class Engine:
     def _on_account(self, evidence: AccountEvidence, now_ns: Ns) -> None:
         self.account.on_account(evidence, now_ns)
         self.pnl.on_account(evidence, now_ns)
+
+    def _after_delivery(self, now_ns: Ns) -> None:
+        self.checkpoints.want_now()
+        self.reconciles.request_full(now_ns)
 
     def _on_mmp(self, event: MmpTriggered, now_ns: Ns) -> None:
         self.account.on_mmp(event, now_ns)
@@ -399,54 +412,11 @@ class Engine:
             if self.modes.quoting_reasons:
                 why = ", ".join(self.modes.quoting_reasons)
                 self.outbox.log("warning", "quoting_stopped", reason=why)
-                if self._has_quotes():
+                if self.quotes.has_quotes():
                     self.quotes.pull(why, now_ns, freeze=False)
             else:
                 self.outbox.log("info", "quoting_allowed")
                 self.quotes.invalidate()
-
-    def _has_quotes(self) -> bool:
-        state = self.state
-        assert state is not None
-        return bool(state.working.live_bid_lots.any() or state.working.live_ask_lots.any())
-
-    def _checkpoint(self, now_ns: Ns) -> None:
-        state = self.state
-        assert state is not None
-        if now_ns >= self._checkpoint_ns and state.portfolio.is_open and self.modes.is_reconciled:
-            self._checkpoint_ns = now_ns + CHECKPOINT_NS
-            self.outbox.put(checkpoint(state))
-
-    def _resync(self, now_ns: Ns) -> None:
-        """Books found impossible get a fresh snapshot, each by itself."""
-        state = self.state
-        assert state is not None
-        for instrument_id in state.market.take_resyncs():
-            self.outbox.send(Resync(request_id=self.outbox.take_id(), instrument_id=instrument_id))
-
-    def _calibrate(self, now_ns: Ns) -> None:
-        if now_ns < self._fit_look_ns:
-            return
-        self._fit_look_ns = now_ns + FIT_LOOK_NS
-        state = self.state
-        assert state is not None
-        for name in state.underlyings:
-            forwards = state.forwards.of(name)
-            if not state.calibrator.is_due(
-                name, forwards, self.controls.outside_share(name), now_ns
-            ):
-                continue
-            ask_id = self.outbox.take_id()
-            request = state.calibrator.request(
-                ask_id,
-                name,
-                state.catalog,
-                state.market.touch,
-                state.live(),
-                forwards,
-                now_ns,
-            )
-            self.outbox.put(AskFit(ask_id=ask_id, underlying=name, request=request))
 
     def _begin_sweep(self, generation: int, now_ns: Ns) -> None:
         settle_ns = 0
@@ -462,6 +432,17 @@ class Engine:
             self.sweep.stop()
         elif was is not self.sweep.state:
             self.outbox.log("info", "sweep", state=self.sweep.state.value)
+
+    def _desks(self) -> tuple[Desk, ...]:
+        return (
+            self.quotes,
+            self.controls,
+            self.hedges,
+            self.reconciles,
+            self.pnl,
+            self.settlements,
+            self.checkpoints,
+        )
 
     # -- looking in -------------------------------------------------------------------------------
 
@@ -499,10 +480,9 @@ class Engine:
         hasher.update(repr(self.modes.digest_words()).encode())
         hasher.update(repr(self.sweep.digest_words()).encode())
         hasher.update(self.outbox.digest())
-        paces = (self._housekeeping_ns, self._checkpoint_ns, self._fit_look_ns)
-        hasher.update(repr((paces, len(self._early))).encode())
+        hasher.update(repr((self._housekeeping_ns, len(self._early))).encode())
         if self.state is not None:
-            for desk in (self.quotes, self.controls, self.hedges, self.reconciles, self.pnl):
+            for desk in self._desks():
                 hasher.update(repr(desk.digest_words()).encode())
             hasher.update(self.state.digest())
         return hasher.digest()

@@ -53,6 +53,17 @@ class PnlDesk:
             index_usd=index,
         )
 
+    def on_delivery(self, instrument_id: int, lots: int, paid_e8: int) -> None:
+        """A position ended: what was paid, fee included, against the theo it was carried at."""
+        s = self._s
+        instrument = s.catalog.instruments[instrument_id]
+        index = self._index_usd(instrument.settle_currency)
+        theo = float(s.theo.price[instrument_id]) if instrument.is_option else 0.0
+        carried_usd = instrument.amount(lots) * theo * index if math.isfinite(theo) else 0.0
+        self.explain.on_delivery(
+            instrument.settle_currency, paid_e8 / COIN_SCALE * index, carried_usd
+        )
+
     def step(self, now_ns: Ns) -> None:
         """Explains the last second, and tells the loss limits the equity."""
         s = self._s

@@ -7,6 +7,8 @@ risk gate and the throttle before it is counted as working, put on the ledger an
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mm_daemon.core.catalog import Ints
@@ -16,8 +18,8 @@ from mm_daemon.core.scheduler import Addressing, Credits, FlightColumns, Planned
 from mm_daemon.core.skew_terms import atm_terms, half_spreads
 from mm_daemon.core.state import EngineState
 from mm_daemon.core.throttle import Pool
-from mm_daemon.domain.intents import CancelQuotes, MassQuote
-from mm_daemon.domain.outputs import AskFactors, AskInference, QuoteRecord
+from mm_daemon.domain.intents import CancelQuotes, MassQuote, Resync
+from mm_daemon.domain.outputs import AskFactors, AskFit, AskInference, QuoteRecord
 from mm_daemon.domain.params import UnderlyingParams
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
 
@@ -25,6 +27,8 @@ RECOMPOSE_NS = NS_PER_S
 """Pace of refreshing intensities, leans and the whole choice without any other cause."""
 RISK_GREEKS_NS = NS_PER_S // 10
 """Pace of giving the risk gate fresh greeks: between two, positions move and greeks hardly do."""
+FIT_LOOK_NS = 50 * NS_PER_MS
+"""Pace of asking whether a fit is due: fits are seconds apart, flushes a millisecond."""
 PULL_RETRY_NS = NS_PER_S // 2
 _NOTHING: Ints = np.empty(0, dtype=np.int64)
 
@@ -37,6 +41,7 @@ class QuoteDesk:
         self._recompose_ns: dict[str, int] = {}
         self._refresh_all: dict[str, bool] = {}
         self._greeks_ns: dict[str, int] = {}
+        self._fit_look_ns = 0
         self._pulled_ns = 0
         self.settle_ns = 0
         """The latest `valid_until` of any quote message that left."""
@@ -87,6 +92,28 @@ class QuoteDesk:
                 moved[name] = np.concatenate((changed, mine)) if mine.size else changed
         return moved
 
+    def calibrate(self, outside_share: Callable[[str], float], now_ns: Ns) -> None:
+        """Asks for a fit where one is due."""
+        if now_ns < self._fit_look_ns:
+            return
+        self._fit_look_ns = now_ns + FIT_LOOK_NS
+        s = self._s
+        for name in s.underlyings:
+            forwards = s.forwards.of(name)
+            if not s.calibrator.is_due(name, forwards, outside_share(name), now_ns):
+                continue
+            ask_id = s.outbox.take_id()
+            request = s.calibrator.request(
+                ask_id, name, s.catalog, s.market.touch, s.live(), forwards, now_ns
+            )
+            s.outbox.put(AskFit(ask_id=ask_id, underlying=name, request=request))
+
+    def resync(self) -> None:
+        """Books found impossible get a fresh snapshot, each by itself."""
+        s = self._s
+        for instrument_id in s.market.take_resyncs():
+            s.outbox.send(Resync(request_id=s.outbox.take_id(), instrument_id=instrument_id))
+
     def look_at(self, ids: Ints, moved: dict[str, Ints]) -> None:
         """Adds options to those that will be decided on in this pass."""
         if not ids.size:
@@ -104,6 +131,11 @@ class QuoteDesk:
             ids = moved.get(name, _NOTHING)
             if self._s.option_ids[name].size and self._s.modes.may_quote(name):
                 self._quote_one(params, ids, now_ns)
+
+    def has_quotes(self) -> bool:
+        """Whether any quote of ours is believed to rest."""
+        working = self._s.working
+        return bool(working.live_bid_lots.any() or working.live_ask_lots.any())
 
     def pull(self, reason: str, now_ns: Ns, *, freeze: bool) -> None:
         """Takes every quote away by a cancel, which nothing blocks; repeated until none is left."""
@@ -129,6 +161,7 @@ class QuoteDesk:
             self._recompose_ns,
             self._refresh_all,
             self._greeks_ns,
+            self._fit_look_ns,
             self._pulled_ns,
             self.settle_ns,
         )

@@ -11,6 +11,9 @@ import msgspec
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.inputs import Start
 from mm_daemon.domain.outputs import CheckpointRecord, FillRecord, LedgerRecord
+from mm_daemon.domain.units import NS_PER_S, Ns
+
+CHECKPOINT_NS = 30 * NS_PER_S
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -20,6 +23,27 @@ class Saved(msgspec.Struct, frozen=True):
     calibrator: bytes
     breaker: bytes
     accounting: bytes
+
+
+class Checkpoints:
+    """Puts a checkpoint on the ledger at a pace, and at once after what no fill explains."""
+
+    def __init__(self, state: EngineState) -> None:
+        self._s = state
+        self._due_ns = 0
+
+    def want_now(self) -> None:
+        self._due_ns = 0
+
+    def poll(self, now_ns: Ns) -> None:
+        """Only from books that a reconcile found clean."""
+        s = self._s
+        if now_ns >= self._due_ns and s.portfolio.is_open and s.modes.is_reconciled:
+            self._due_ns = now_ns + CHECKPOINT_NS
+            s.outbox.put(checkpoint(s))
+
+    def digest_words(self) -> tuple[object, ...]:
+        return (self._due_ns,)
 
 
 def checkpoint(state: EngineState) -> CheckpointRecord:

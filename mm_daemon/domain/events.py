@@ -221,6 +221,14 @@ class AccountsRead(msgspec.Struct, frozen=True):
     accounts: tuple[AccountEvidence, ...]
 
 
+class DeliveryRead(msgspec.Struct, frozen=True):
+    """The delivery price of an ended instrument in 1e-8 of the index; −1 while it is not known."""
+
+    request_id: int
+    instrument_id: int
+    price_e8: int
+
+
 class QueryFailed(msgspec.Struct, frozen=True):
     """A read did not succeed: nothing is known. Never an empty answer."""
 
@@ -268,6 +276,7 @@ AccountEvent = (
     | TradesRead
     | PositionsRead
     | AccountsRead
+    | DeliveryRead
     | QueryFailed
     | MmpTriggered
     | AccountConfirmed

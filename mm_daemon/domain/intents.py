@@ -126,6 +126,13 @@ class ReadAccounts(msgspec.Struct, frozen=True, tag="read_accounts"):
     request_id: int
 
 
+class ReadDelivery(msgspec.Struct, frozen=True, tag="read_delivery"):
+    """SAFE query of the price at which an ended instrument was delivered; `DeliveryRead`."""
+
+    request_id: int
+    instrument_id: int
+
+
 class ReadInstruments(msgspec.Struct, frozen=True, tag="read_instruments"):
     """SAFE query; answered by `InstrumentsRead`, which may add instruments and never renumbers."""
 
@@ -158,6 +165,7 @@ SafeIntent = (
     | ReadTrades
     | ReadPositions
     | ReadAccounts
+    | ReadDelivery
     | ReadInstruments
     | Resync
 )

@@ -360,6 +360,12 @@ class RawFrame(msgspec.Struct, gc=False):
     params: RawParams
 
 
+class DeliveryBody(msgspec.Struct):
+    """The one field of an ended instrument's ticker that a delivery needs."""
+
+    delivery_price: float | None = None
+
+
 decode_envelope = msgspec.json.Decoder(Envelope).decode
 decode_channel = msgspec.json.Decoder(ChannelPeek).decode
 decode_heartbeat = msgspec.json.Decoder(HeartbeatPeek).decode

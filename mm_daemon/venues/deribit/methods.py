@@ -26,6 +26,7 @@ SAFE_METHODS = frozenset(
         b"public/status",
         b"public/subscribe",
         b"public/test",
+        b"public/ticker",
         b"public/unsubscribe",
         b"private/cancel",
         b"private/cancel_all",

@@ -13,6 +13,7 @@ import msgspec
 
 from mm_daemon.domain.events import (
     AccountsRead,
+    DeliveryRead,
     Event,
     FrameRefused,
     OpenOrdersRead,
@@ -25,12 +26,13 @@ from mm_daemon.domain.events import (
 )
 from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.orders import FillEvidence, RejectReason
-from mm_daemon.domain.units import Ns, Side
+from mm_daemon.domain.units import Ns, Side, to_coin_e8
 from mm_daemon.venues.deribit.account import Account, account_evidence
 from mm_daemon.venues.deribit.errors import LOCAL_UNREADABLE, NOT_FOUND_CODES, reject_reason
 from mm_daemon.venues.deribit.messages import (
     DECODE_ERRORS,
     CancelReportBody,
+    DeliveryBody,
     ErrorBody,
     MassQuotedBody,
     OrderBody,
@@ -51,6 +53,7 @@ READS = (
     Ask.TRADES,
     Ask.POSITIONS,
     Ask.ACCOUNTS,
+    Ask.DELIVERY,
 )
 
 _decode_placed = msgspec.json.Decoder(PlacedBody).decode
@@ -61,6 +64,7 @@ _decode_positions = msgspec.json.Decoder(list[PositionBody]).decode
 _decode_trades = msgspec.json.Decoder(TradesBody).decode
 _decode_cancelled = msgspec.json.Decoder(int | list[CancelReportBody]).decode
 _decode_detail = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_delivery = msgspec.json.Decoder(DeliveryBody).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
@@ -149,6 +153,10 @@ class Outcomes:
                 rows = summaries if isinstance(summaries, list) else summaries.summaries
                 evidence = tuple(account_evidence(row, ts_venue_ns) for row in rows)
                 return [AccountsRead(request_id, evidence)]
+            case Ask.DELIVERY:
+                price = _decode_delivery(raw).delivery_price
+                price_e8 = -1 if price is None else to_coin_e8(price)
+                return [DeliveryRead(request_id, cast("int", pending.context), price_e8)]
             case _:
                 raise AssertionError(f"{pending.ask} is not an intent's request")
 

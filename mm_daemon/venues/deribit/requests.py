@@ -19,6 +19,7 @@ from mm_daemon.domain.intents import (
     MassQuote,
     PlaceOrder,
     ReadAccounts,
+    ReadDelivery,
     ReadInstruments,
     ReadOpenOrders,
     ReadOrder,
@@ -46,7 +47,14 @@ TRADES_PER_PAGE_MAX = 1_000
 TRADES_END_NS = 60 * NS_PER_S
 """The end of a trades query lies this far ahead, so that no error of the clock hides a trade."""
 
-_READ_INTENTS = (ReadOpenOrders, ReadOrder, ReadTrades, ReadPositions, ReadAccounts)
+_READ_INTENTS = (
+    ReadOpenOrders,
+    ReadOrder,
+    ReadTrades,
+    ReadPositions,
+    ReadAccounts,
+    ReadDelivery,
+)
 
 
 class Requests:
@@ -80,6 +88,8 @@ class Requests:
                 self._read_trades(intent, now_ns)
             case ReadOpenOrders() | ReadOrder() | ReadPositions() | ReadAccounts():
                 self._read(intent, now_ns)
+            case ReadDelivery():
+                self._read_delivery(intent, now_ns)
             case ReadInstruments():
                 self._read_instruments(intent, now_ns)
             case Resync():
@@ -186,6 +196,21 @@ class Requests:
             self._not_sent(intent)
             return
         session.ask(ask, method, params, now_ns, request_id=intent.request_id)
+
+    def _read_delivery(self, intent: ReadDelivery, now_ns: Ns) -> None:
+        session = self._session_for(wide=False)
+        if session is None:
+            self._not_sent(intent)
+            return
+        name = self._market.catalogue.instruments[intent.instrument_id].name
+        session.ask(
+            Ask.DELIVERY,
+            "public/ticker",
+            {"instrument_name": name},
+            now_ns,
+            request_id=intent.request_id,
+            context=intent.instrument_id,
+        )
 
     def _read_trades(self, intent: ReadTrades, now_ns: Ns) -> None:
         if not 1 <= intent.count_max <= TRADES_PER_PAGE_MAX:

@@ -55,6 +55,7 @@ class Ask(Enum):
     TRADES = "trades"
     POSITIONS = "positions"
     ACCOUNTS = "accounts"
+    DELIVERY = "delivery"
     RESET_MMP = "reset_mmp"
 
 
