@@ -92,23 +92,25 @@ class WorkingOrder(msgspec.Struct, eq=False):
     @property
     def exposure_lots(self) -> int:
         """Lots that may still be added to our booked position by this order, at worst."""
-        if self.status >= VenueStatus.FILLED:
-            most = self.venue_filled_lots
-        else:
-            most = self.asked_lots if self.asked_lots > self.total_lots else self.total_lots
-        return most - self.booked_lots if most > self.booked_lots else 0
+        return self.lots_at_risk()[0]
 
     @property
     def resting_lots(self) -> int:
         """What we believe stands in the book now."""
+        return self.lots_at_risk()[1]
+
+    def lots_at_risk(self) -> tuple[int, int]:
+        """(what it may still add to our position at worst, what we believe rests)."""
+        booked, filled, total = self.booked_lots, self.venue_filled_lots, self.total_lots
+        if self.status >= VenueStatus.FILLED:
+            most = filled
+        else:
+            most = self.asked_lots if self.asked_lots > total else total
+        exposure = most - booked if most > booked else 0
         if not self.rests:
-            return 0
-        done = (
-            self.booked_lots
-            if self.booked_lots > self.venue_filled_lots
-            else (self.venue_filled_lots)
-        )
-        return self.total_lots - done if self.total_lots > done else 0
+            return exposure, 0
+        done = booked if booked > filled else filled
+        return exposure, total - done if total > done else 0
 
     @property
     def is_settled(self) -> bool:

@@ -73,14 +73,27 @@ class OrderStore:
         self.live_bid_ticks, self.live_ask_ticks = _zeros(size), _zeros(size)
         self.live_bid_lots, self.live_ask_lots = _zeros(size), _zeros(size)
         self.inflight_bid, self.inflight_ask = _zeros(size), _zeros(size)
-        self._worst = _views(self.worst_buy_lots, self.worst_sell_lots)
-        self._reach_ticks = _views(self.reach_bid_ticks, self.reach_ask_ticks)
-        self._asked_ticks = _views(self.asked_bid_ticks, self.asked_ask_ticks)
-        self._asked_lots = _views(self.asked_bid_lots, self.asked_ask_lots)
-        self._order_reach = _views(self.order_reach_bid_ticks, self.order_reach_ask_ticks)
-        self._live_ticks = _views(self.live_bid_ticks, self.live_ask_ticks)
-        self._live_lots = _views(self.live_bid_lots, self.live_ask_lots)
-        self._inflight = _views(self.inflight_bid, self.inflight_ask)
+        buy = (
+            self.live_bid_ticks,
+            self.live_bid_lots,
+            self.asked_bid_ticks,
+            self.asked_bid_lots,
+            self.reach_bid_ticks,
+            self.order_reach_bid_ticks,
+            self.worst_buy_lots,
+            self.inflight_bid,
+        )
+        sell = (
+            self.live_ask_ticks,
+            self.live_ask_lots,
+            self.asked_ask_ticks,
+            self.asked_ask_lots,
+            self.reach_ask_ticks,
+            self.order_reach_ask_ticks,
+            self.worst_sell_lots,
+            self.inflight_ask,
+        )
+        self._cells = (_views(buy), _views(sell))
         self._changed: list[int] = []
         self._is_changed = bytearray(size)
         for state in self._sides.values():
@@ -177,27 +190,32 @@ class OrderStore:
         state.requests.append(request)
         id_, index = state.instrument_id, state.side_index
         ticks, lots = request.price_ticks, request.lots
-        self._asked_ticks[index][id_] = ticks
-        self._asked_lots[index][id_] = lots
-        self._inflight[index][id_] += 1
+        _, _, asked_ticks, asked_lots, reach, _, worst, inflight = self._cells[index]
+        asked_ticks[id_] = ticks
+        asked_lots[id_] = lots
+        inflight[id_] += 1
         if lots > 0:
             state.open_items += 1
             self._open_items[self._underlying_of[id_]] += 1
-            self._worst[index][id_] += lots
-            reach = self._reach_ticks[index]
+            worst[id_] += lots
             reach[id_] = _more_aggressive(index, reach[id_], ticks)
         if not self._is_changed[id_]:
             self._is_changed[id_] = 1
             self._changed.append(id_)
 
+    def asked(self, instrument_id: int, side_index: int) -> tuple[int, int]:
+        """Ticks and lots last asked for on one side, else those that rest."""
+        cells = self._cells[side_index]
+        return cells[2][instrument_id], cells[3][instrument_id]
+
     def refresh(self, state: SideState) -> None:
         """Sums one side anew into the arrays."""
         id_, index = state.instrument_id, state.side_index
-        if not 0 <= id_ < len(self.worst_buy_lots):
+        if not 0 <= id_ < len(self._underlying_of):
             return
         worst = inflight = live_ticks = live_lots = reach = order_reach = items = 0
         for order in state.orders:
-            exposure = order.exposure_lots
+            exposure, resting = order.lots_at_risk()
             inflight += order.pending
             if exposure:
                 worst += exposure
@@ -205,11 +223,9 @@ class OrderStore:
                 reach = _more_aggressive(index, reach, order.price_ticks)
                 if not order.is_quote:
                     order_reach = _more_aggressive(index, order_reach, order.price_ticks)
-            if order.is_quote and order.rests:
-                lots = order.resting_lots
-                if lots:
-                    live_lots += lots
-                    live_ticks = _more_aggressive(index, live_ticks, order.price_ticks)
+            if resting and order.is_quote:
+                live_lots += resting
+                live_ticks = _more_aggressive(index, live_ticks, order.price_ticks)
         asked_ticks, asked_lots = live_ticks, live_lots
         for request in state.requests:
             asked_ticks, asked_lots = request.price_ticks, request.lots
@@ -219,16 +235,18 @@ class OrderStore:
                 worst += asked_lots
                 items += 1
                 reach = _more_aggressive(index, reach, asked_ticks)
-        self._live_ticks[index][id_] = live_ticks
-        self._live_lots[index][id_] = live_lots
-        self._asked_ticks[index][id_] = asked_ticks
-        self._asked_lots[index][id_] = asked_lots
-        self._reach_ticks[index][id_] = reach
-        self._order_reach[index][id_] = order_reach
-        self._worst[index][id_] = worst
-        self._inflight[index][id_] = inflight
-        self._open_items[self._underlying_of[id_]] += items - state.open_items
-        state.open_items = items
+        cells = self._cells[index]
+        cells[0][id_] = live_ticks
+        cells[1][id_] = live_lots
+        cells[2][id_] = asked_ticks
+        cells[3][id_] = asked_lots
+        cells[4][id_] = reach
+        cells[5][id_] = order_reach
+        cells[6][id_] = worst
+        cells[7][id_] = inflight
+        if items != state.open_items:
+            self._open_items[self._underlying_of[id_]] += items - state.open_items
+            state.open_items = items
         if not self._is_changed[id_]:
             self._is_changed[id_] = 1
             self._changed.append(id_)
@@ -243,9 +261,9 @@ def _zeros(size: int) -> Ints:
     return np.zeros(size, dtype=np.int64)
 
 
-def _views(buy: Ints, sell: Ints) -> tuple[_Cells, _Cells]:
+def _views(columns: tuple[Ints, ...]) -> tuple[_Cells, ...]:
     """The same memory as the arrays: one element costs half as much to write."""
-    return cast("_Cells", buy.data), cast("_Cells", sell.data)
+    return tuple(cast("_Cells", column.data) for column in columns)
 
 
 def _more_aggressive(side_index: int, known: int, ticks: int) -> int:

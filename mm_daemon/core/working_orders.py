@@ -48,7 +48,7 @@ from mm_daemon.domain.orders import (
     TimeInForce,
     VenueStatus,
 )
-from mm_daemon.domain.units import Ns, Side
+from mm_daemon.domain.units import Lots, Ns, Side, Ticks
 
 LATE_MAX = 4_096
 _GONE = (RejectReason.NOT_FOUND, RejectReason.NOT_OPEN)
@@ -123,15 +123,12 @@ class WorkingOrders(OrderStore):
             ):
                 if ticks is None and lots is None:
                     continue
-                # The venue keeps the half that is not sent; what we last asked for bounds it.
-                request = QuoteRequest(
-                    request_id,
-                    group,
-                    self._asked_ticks[index][id_] if ticks is None else ticks,
-                    self._asked_lots[index][id_] if lots is None else lots,
-                    valid_until_ns,
-                    now_ns,
-                )
+                if ticks is None or lots is None:
+                    # The venue keeps the half that is not sent; what we last asked for bounds it.
+                    asked = self.asked(id_, index)
+                    ticks = Ticks(asked[0]) if ticks is None else ticks
+                    lots = Lots(asked[1]) if lots is None else lots
+                request = QuoteRequest(request_id, group, ticks, lots, valid_until_ns, now_ns)
                 state = self.side(id_, index)
                 request.arrivals_at_send = state.arrivals
                 self.raise_for_request(state, request)
@@ -193,10 +190,12 @@ class WorkingOrders(OrderStore):
             self.counters.repeated += 1
         elif order.is_quote:
             order.group = order.group or evidence.mmp_group
-            _supersede(state, order)
-            if order.rests and order.venue_filled_lots == was_filled:
+            if len(state.orders) > 1:
+                _supersede(state, order)
+            if state.requests and order.rests and order.venue_filled_lots == was_filled:
                 _match_unknown(state, order)
-        self.settle_or_keep(state, order, now_ns)
+        if order.status >= VenueStatus.FILLED or was >= VenueStatus.FILLED:
+            self.settle_or_keep(state, order, now_ns)
         self.refresh(state)
         return verdict
 
