@@ -18,7 +18,7 @@ from mm_daemon.core.catalog import Floats
 from mm_daemon.domain.units import NS_PER_S, Ns, Side
 
 HORIZONS_S = (1, 5, 60, 300, 1_800)
-PENDING_MAX = 100_000
+PENDING_MAX = 20_000
 LATE_SHARE = 0.2
 """A markout taken later than this share of its horizon (and a second) is not that horizon's."""
 

@@ -150,6 +150,7 @@ def test_a_calm_desk_trips_nothing() -> None:
     assert effects == Effects(
         halted=("",),
         width=(1.0,),
+        wide_expiries=((),),
         use_analytic=(False,),
         blocked_expiries=((),),
         is_venue_pulled=False,
@@ -199,6 +200,8 @@ def _acts(level: Level, action: Action, effects: Effects, control_id: str, desk:
         (latch,) = latches
         assert action.mask is not None
         return (latch.permission, latch.tasks) == tuple(action.mask) and not latch.clear
+    if action is Action.WIDEN and level is Level.EXPIRY:
+        return len(effects.wide_expiries[0]) == 1 and effects.width == (1.0,)
     if action is Action.WIDEN:
         return effects.width[0] > 1.0
     if action is Action.FALL_BACK:
