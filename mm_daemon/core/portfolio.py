@@ -312,6 +312,10 @@ class Portfolio:
         assert not self.is_open, "the books are open"
         self.is_open = True
         self._keys_from_ns = since_venue_ns
+        # What was booked before the opening is part of what the venue states now.
+        self._holdings = [Holding() for _ in self._holdings]
+        self.position_lots[:] = 0
+        self.cash_e8.clear()
         for account in accounts:
             self.cash_e8[account.currency] = account.balance_e8
             session = account.equity_e8 - account.balance_e8 - account.options_value_e8

@@ -127,7 +127,7 @@ def targeted_reads(
     """Reads of single orders that deserve one, each with the order that its answer is about."""
     reads: list[tuple[ReadOrder, WorkingOrder]] = []
     for order in absence.suspects(books.working, now_ns):
-        currency = books.catalog.instruments[order.instrument_id].settle_currency
+        currency = _currency_of(order.instrument_id, books)
         reads.append((ReadOrder(next_id(), order.order_id, order.client_id, currency), order))
         if len(reads) == TARGETED_READS_MAX:
             break
@@ -228,8 +228,15 @@ def _own(evidence: OrderEvidence, books: Books, unseen: dict[str, None], owned: 
     elif owner is Owner.NEWER_EPOCH:
         owned.newer_epoch_seen = True
     elif owner is Owner.OLDER_EPOCH:
-        currency = books.catalog.instruments[evidence.instrument_id].settle_currency
+        currency = _currency_of(evidence.instrument_id, books)
         owned.cancels.append((evidence.order_id, evidence.client_id, currency))
+
+
+def _currency_of(instrument_id: int, books: Books) -> str:
+    """Empty where the instrument is not in the catalogue yet: its orders go by venue id."""
+    if not 0 <= instrument_id < len(books.catalog):
+        return ""
+    return books.catalog.instruments[instrument_id].settle_currency
 
 
 def _fill_breaks(cut: Cut, books: Books) -> list[Break]:

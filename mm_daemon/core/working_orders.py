@@ -81,14 +81,13 @@ class WorkingOrders(OrderStore):
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__(catalog)
-        self.catalog = catalog
         self.counters = Counters()
         self._flights: dict[int, _Flight] = {}
         self._late: dict[int, _Flight] = {}
         """Requests given up as unknown, whose answer may still come; the oldest are forgotten."""
 
     def resize(self, catalog: Catalog) -> None:
-        self.catalog = catalog
+        self._currency_of = [i.settle_currency for i in catalog.instruments]
         super().resize(catalog)
 
     def is_in_flight(self, request_id: int) -> bool:
@@ -393,7 +392,7 @@ class WorkingOrders(OrderStore):
             id_ = state.instrument_id
             if only_id >= 0 and id_ != only_id:
                 continue
-            if currency and self.catalog.instruments[id_].settle_currency != currency:
+            if currency and (id_ < 0 or self._currency_of[id_] != currency):
                 continue
             for order in state.orders:
                 if order.is_quote or not only_quotes:

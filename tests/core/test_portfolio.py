@@ -215,6 +215,16 @@ def test_books_opened_in_the_middle_of_a_session_have_the_venues_equity(books: P
     assert books.equity("BTC", stated).equity_e8 == round(10.35 * COIN) + 3
 
 
+def test_what_was_booked_before_the_opening_is_part_of_it(books: Portfolio) -> None:
+    early = fill("1", CALL, Side.BUY, 4, 0.05)
+    assert books.book(early) is Booking.APPLIED
+    positions = (PositionEvidence(PERPETUAL, Lots(10), 60_000 * E8, 60_000 * E8, CoinE8(0), T0),)
+    books.open_books((account(10.0, 0.0, 0.0),), positions, Ns(0))
+    assert books.position_lots.tolist().count(0) == len(CATALOG) - 1
+    assert books.cash_e8 == {"BTC": 10 * COIN}
+    assert books.book(early) is Booking.DUPLICATE
+
+
 def test_funding_is_paid_by_the_long_and_corrected_by_the_venue(books: Portfolio) -> None:
     def follow(seconds: int) -> None:
         books.accrue_funding(

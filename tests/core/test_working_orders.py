@@ -16,6 +16,7 @@ from mm_daemon.domain.errors import InvariantError
 from mm_daemon.domain.events import OpenOrdersRead, QuoteSideFailed, RequestDone
 from mm_daemon.domain.intents import (
     AmendOrder,
+    CancelAll,
     CancelOrder,
     CancelQuotes,
     MassQuote,
@@ -298,6 +299,31 @@ def test_a_mass_cancel_ends_belief_at_once_and_exposure_on_evidence(
     assert (int(working.live_bid_lots[CALL]), buy_worst(working)) == (0, 5)
     working.on_order(bid(CANCELLED, 5, ts=2), T0)
     assert buy_worst(working) == 0
+
+
+def test_a_mass_cancel_of_another_currency_or_instrument_touches_nothing(
+    working: WorkingOrders,
+) -> None:
+    working.on_order(bid(OPEN, 5, ts=1), T0)
+    working.register(CancelQuotes(2, "USDC", -1, freeze=True), T0)
+    working.register(CancelQuotes(3, "", PUT, freeze=True), T0)
+    working.on_request_done(done(2), T0)
+    working.on_request_done(done(3), T0)
+    assert int(working.live_bid_lots[CALL]) == 5
+    working.register(CancelAll(4, "BTC", freeze=True), T0)
+    working.on_request_done(done(4), T0)
+    assert int(working.live_bid_lots[CALL]) == 0
+
+
+def test_an_order_on_an_unknown_instrument_is_kept_until_it_is_listed(
+    working: WorkingOrders,
+) -> None:
+    strange = order_evidence("x", -1, Side.BUY, OPEN, 50, 9, ts=1, client_id="who", is_quote=False)
+    working.on_order(strange, T0)
+    assert working.by_order_id["x"].exposure_lots == 9
+    assert not working.worst_buy_lots.any()
+    working.register(CancelAll(4, "BTC", freeze=True), T0)
+    working.on_request_done(done(4), T0)
 
 
 def test_what_never_left_counts_for_nothing(working: WorkingOrders) -> None:
