@@ -529,3 +529,20 @@ def _node_books(node: TraderNode) -> Books:
         cash_e8=dict(state.portfolio.cash_e8),
         positions_e8={name: size for name, size in held.items() if size},
     )
+
+
+def explain(session: Path, what: str) -> dict[str, Any]:
+    """`mm-daemon explain`, as plain values. ValueError where the session does not know the id."""
+    from mm_daemon.core.engine import Engine
+    from mm_daemon.core.explain import explain_hedge, explain_option
+    from mm_daemon.run.explain import explain as run_explain
+
+    def explainer(node: Node, instrument: str, now_ns: Ns) -> msgspec.Struct:
+        engine = node.engine
+        assert isinstance(engine, Engine)
+        assert engine.state is not None, "a message was sent, so there is a catalogue"
+        instrument_id = engine.state.catalog.id_of[instrument]
+        is_option = engine.state.catalog.instruments[instrument_id].is_option
+        return (explain_option if is_option else explain_hedge)(engine, instrument_id, now_ns)
+
+    return run_explain(session, what, make_node(), explainer)

@@ -33,7 +33,7 @@ from tests.wire.proxy import Proxy
 ROOT = Path(__file__).parent.parent.parent
 POLL_S = 0.05
 SECRET = "demo-secret"
-START_S = 60.0
+START_S = 180.0
 """Patience for a start: generous, because kernels may have to be compiled first."""
 END_S = 30.0
 T = TypeVar("T")
