@@ -1,8 +1,8 @@
 """`mm-daemon explain SESSION ID`: why a quote, an order or a fill came to be.
 
-The id is looked up on the session's ledger and in the venue's own messages on the tape, until it
-names one message of ours. The tape's inputs are then decided again up to the step that sent that
-message, and the decision is asked for its reasons right there. Nothing is connected to anything.
+The id is looked up in what the tape holds, our own outputs and the venue's messages, until it names
+one message of ours. The tape's inputs are then decided again up to the step that sent that message,
+and the decision is asked for its reasons right there. Nothing is connected to anything.
 """
 
 from __future__ import annotations
@@ -14,10 +14,16 @@ from typing import Any
 
 import msgspec
 
-from mm_daemon.domain.codec import FRAME_IN, decode_input, decode_ledger, is_input
+from mm_daemon.domain.codec import (
+    FRAME_IN,
+    STRUCTURED_OUT,
+    decode_input,
+    decode_output,
+    is_input,
+    is_ledger_record,
+)
 from mm_daemon.domain.outputs import FillRecord, IntentRecord, LedgerRecord, QuoteRecord
 from mm_daemon.domain.units import Ns
-from mm_daemon.ipc.ledger import read_ledger
 from mm_daemon.ipc.session import read_header
 from mm_daemon.ipc.tape import read_tape
 from mm_daemon.node.node import Node
@@ -35,14 +41,13 @@ class Asked(msgspec.Struct, frozen=True):
     instrument: str
     """Empty: every instrument of the message."""
     facts: dict[str, Any]
-    """What the venue or the ledger says of it."""
+    """What the venue and our own records say of it."""
 
 
 def explain(session: Path, what: str, node: Node, explainer: Explainer) -> dict[str, Any]:
     """Plain values. ValueError where the session does not know the id, or cannot be read."""
     read_header(session)
-    ledger = [decode_ledger(record.payload) for record in read_ledger(session)]
-    asked = _look_up(session, ledger, what)
+    asked = _look_up(session, _records(session), what)
     sent, ts_ns = _decide_until(session, node, asked.request_id)
     names = [asked.instrument] if asked.instrument else _instruments(sent)
     reasons = [explainer(node, name, ts_ns) for name in names]
@@ -61,13 +66,24 @@ def explain(session: Path, what: str, node: Node, explainer: Explainer) -> dict[
     return answer
 
 
-def _look_up(session: Path, ledger: list[LedgerRecord], what: str) -> Asked:
+def _records(session: Path) -> list[LedgerRecord]:
+    """What was put on the ledger, from the tape: a ledger drops what its checkpoints cover."""
+    found = []
+    for record in read_tape(session):
+        if record.type == STRUCTURED_OUT:
+            output = decode_output(record.type, record.flags, record.payload)
+            if is_ledger_record(output):
+                found.append(output)
+    return found
+
+
+def _look_up(session: Path, records: list[LedgerRecord], what: str) -> Asked:
     """The message of ours behind an id. ValueError where there is none."""
-    asked = _ours(ledger, what)
+    asked = _ours(records, what)
     if asked is not None:
         return asked
     fill = next(
-        (one for one in ledger if isinstance(one, FillRecord) and one.fill.trade_id == what), None
+        (one for one in records if isinstance(one, FillRecord) and one.fill.trade_id == what), None
     )
     mention = _mention(session, "trade_id", what) or _mention(session, "order_id", what)
     if mention is None:
@@ -77,7 +93,7 @@ def _look_up(session: Path, ledger: list[LedgerRecord], what: str) -> Asked:
     facts = {"venue": mention}
     if fill is not None:
         facts["fill"] = msgspec.to_builtins(fill)
-    origin = _origin(ledger, mention)
+    origin = _origin(records, mention)
     if origin is None:
         raise ValueError(
             f"{session}: {what!r} is {mention.get('instrument_name')}, label"
@@ -88,9 +104,9 @@ def _look_up(session: Path, ledger: list[LedgerRecord], what: str) -> Asked:
     return Asked(kind, origin.request_id, str(mention["instrument_name"]), facts)
 
 
-def _ours(ledger: list[LedgerRecord], what: str) -> Asked | None:
+def _ours(records: list[LedgerRecord], what: str) -> Asked | None:
     """An id that we gave ourselves."""
-    for record in ledger:
+    for record in records:
         if isinstance(record, QuoteRecord) and what in (record.quote_id, str(record.request_id)):
             return Asked("quote message", record.request_id, "", {})
         if isinstance(record, IntentRecord) and what in (record.client_id, str(record.request_id)):
@@ -99,11 +115,11 @@ def _ours(ledger: list[LedgerRecord], what: str) -> Asked | None:
 
 
 def _origin(
-    ledger: list[LedgerRecord], mention: dict[str, Any]
+    records: list[LedgerRecord], mention: dict[str, Any]
 ) -> QuoteRecord | IntentRecord | None:
     """The message that a venue's row goes back to, by the label or quote id it carries."""
     label, quote_id = str(mention.get("label") or ""), str(mention.get("quote_id") or "")
-    for record in ledger:
+    for record in records:
         if isinstance(record, IntentRecord) and label and record.client_id == label:
             return record
         if isinstance(record, QuoteRecord) and quote_id and record.quote_id == quote_id:
