@@ -162,6 +162,7 @@ class Engine:
 
     def decide(self, now_ns: Ns) -> None:
         """One flush."""
+        self._now_ns = now_ns
         state = self.state
         if state is None:
             self.modes.refresh(now_ns)
@@ -179,6 +180,7 @@ class Engine:
 
     def on_timer(self, now_ns: Ns) -> None:
         """Housekeeping; the flush that follows decides."""
+        self._now_ns = now_ns
         self._housekeeping_ns = now_ns + HOUSEKEEPING_NS
         if self.state is None:
             return
@@ -192,9 +194,11 @@ class Engine:
         self._poll_sweep(now_ns)
 
     def next_deadline_ns(self) -> Ns | None:
-        due = [self._housekeeping_ns]
-        due += [ns for ns in (self.modes.next_ns(Ns(0)), self.sweep.next_ns()) if ns is not None]
-        return Ns(min(due))
+        """Later than the last step: what is due and waits for something else is looked at by the
+        housekeeping, for a deadline already past would fire again in every turn of the loop."""
+        now_ns = self._now_ns
+        due = [ns for ns in (self.modes.next_ns(now_ns), self.sweep.next_ns()) if ns is not None]
+        return Ns(min([self._housekeeping_ns, *(ns for ns in due if ns > now_ns)]))
 
     def take_outputs(self) -> list[Output]:
         return self.outbox.take_outputs()
