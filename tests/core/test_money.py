@@ -38,6 +38,10 @@ def test_division_rounds_half_to_even(numerator: int, denominator: int) -> None:
     assert div_half_even(numerator, denominator) == round(Fraction(numerator, denominator))
 
 
+def test_ties_go_to_the_even_neighbour() -> None:
+    assert [div_half_even(n, 2) for n in (-5, -3, -1, 1, 3, 5)] == [-2, -2, 0, 0, 2, 2]
+
+
 def test_ten_thousand_usd_from_50_000_to_60_000_earn_a_thirtieth_of_a_coin() -> None:
     gain = value_e18(I[PERPETUAL], 1_000, 60_000 * E8) - value_e18(I[PERPETUAL], 1_000, 50_000 * E8)
     assert gain == round(Fraction(E18, 30))
