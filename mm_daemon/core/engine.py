@@ -172,7 +172,9 @@ class Engine:
         self._follow_modes(now_ns)
         self.quotes.look_at(self.controls.scan(now_ns), moved)
         self.quotes.resync()
-        self.reconciles.poll(now_ns)
+        if not self.modes.is_reconciled:
+            # Once reconciled, questions keep the pace of the timer.
+            self.reconciles.poll(now_ns)
         self.quotes.calibrate(self.controls.outside_share, now_ns)
         self.quotes.quote(moved, now_ns)
         self.hedges.hedge(now_ns)

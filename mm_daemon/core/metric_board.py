@@ -17,6 +17,8 @@ class MetricBoard:
     def __init__(self, underlyings: Iterable[str]) -> None:
         names = series(node_families(underlyings))
         self._index = {name: index for index, name in enumerate(names)}
+        self._places: dict[tuple[object, ...], int] = {}
+        """Of series with labels, as they were asked for: a count is a lookup, not a string."""
         self.counts: list[float] = [0.0] * len(names)
         self._gauges: dict[int, float] = {}
 
@@ -38,5 +40,12 @@ class MetricBoard:
     def _at(self, name: str, labels: dict[str, str]) -> int:
         if not labels:
             return self._index[name]
+        key = (name, *labels.items())
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = self._found(name, labels)
+        return place
+
+    def _found(self, name: str, labels: dict[str, str]) -> int:
         inner = ",".join(f'{key}="{value}"' for key, value in labels.items())
         return self._index[f"{name}{{{inner}}}"]

@@ -84,6 +84,9 @@ from mm_daemon.shell.ws_session import WsSession, WsWire
 POLL_S = 0.002
 HEALTH_S = 0.25
 PUBLISH_S = 0.1
+METRICS_S = 0.5
+"""Gauges of a thousand options take the better part of a millisecond; a scrape comes each few
+seconds."""
 GC_IDLE_S = 5.0
 GC_THRESHOLDS = (200_000, 50, 1_000)
 EXIT_CRASHED = 70
@@ -212,6 +215,7 @@ class Trader:
         self._health_due_s = self._loop.time() + HEALTH_S
         self._loop.call_later(HEALTH_S, self._sample_health)
         self._loop.call_later(PUBLISH_S, self._publish)
+        self._loop.call_later(METRICS_S, self._publish_metrics)
         self._loop.call_later(GC_IDLE_S, self._collect_garbage)
         wake_socket = open_wake_socket(self._places.wake_socket)
         self._loop.add_reader(wake_socket, self._on_wake, wake_socket)
@@ -347,11 +351,8 @@ class Trader:
         self._loop.call_later(HEALTH_S, self._sample_health)
 
     def _publish(self) -> None:
-        """Metrics and standing into the page, a few times a second."""
-        slots, words = self._page.slots, self._page.words
-        for slot, value in enumerate(self._node.metrics()):
-            slots[slot] = value
-        self._measures.publish(slots, self._gate, self._ops, self._pump)
+        """What the guard waits for, into the page."""
+        words = self._page.words
         standing = self._node.standing()
         words[SWEPT_GENERATION] = max(words[SWEPT_GENERATION], standing.swept_generation)
         if standing.is_reconciled:
@@ -359,6 +360,13 @@ class Trader:
         if not self._is_draining:
             self._page.trader_state = TraderState[standing.stage.name]
         self._loop.call_later(PUBLISH_S, self._publish)
+
+    def _publish_metrics(self) -> None:
+        slots = self._page.slots
+        for slot, value in enumerate(self._node.metrics()):
+            slots[slot] = value
+        self._measures.publish(slots, self._gate, self._ops, self._pump)
+        self._loop.call_later(METRICS_S, self._publish_metrics)
 
     def _collect_garbage(self) -> None:
         """Freezes what start-up made; from then on collections are rare and small."""
