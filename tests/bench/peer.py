@@ -39,11 +39,13 @@ PERP_CHANNEL = f"book.{PERPETUAL}.raw"
 INDEX = "btc_usd"
 CHUNK = 1 << 18
 MS = 1_000_000
-SETTLE_NS = 2 * MS
+SETTLE_NS = MS
 """After a quote: long enough for the daemon to take in the venue's reply to it."""
 ANSWER_NS_MAX = 20 * MS
 """A tick without a quote for this long moved none."""
 UPKEEP_NS = 250 * MS
+HEARTBEAT_TURNS = 20
+HEARTBEAT = b'{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}'
 REFRESH_S = 20.0
 """Every option's book and ticker says something within this time, as on the venue."""
 QUIET_NS = 7_000 * MS
@@ -126,6 +128,7 @@ class Peer:
         self._change_id = 1
         self._book_ids = dict.fromkeys(self._chain.options, 1)
         self._upkeep_ns = 0
+        self._upkeep_turn = 0
         self._upkeep_at = 0
         self._first_quote_ns = 0
         self._phase = ""
@@ -377,8 +380,13 @@ class Peer:
             link.send(note(channel, option_ticker(self._chain.options[name], now_ms)))
 
     def _upkeep(self) -> None:
-        """Index, account, and a part of the options: a change of size and a ticker each."""
+        """Heartbeat, index, account, and a part of the options: a change of size and a ticker each."""
         now_ms = _now_ms()
+        self._upkeep_turn += 1
+        if self._upkeep_turn % HEARTBEAT_TURNS == 0:
+            for link in self._links:
+                if link.is_websocket:
+                    link.send(HEARTBEAT)
         for link in self._links:
             if not link.channels or "user.changes.any.any.raw" not in link.channels:
                 continue

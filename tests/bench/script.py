@@ -34,6 +34,7 @@ class Script:
         self._mmp: dict[str, Row] = {}
         self._resting: dict[tuple[str, bytes], bytes] = {}
         self._numbers: dict[tuple[str, bytes], bytes] = {}
+        self._orders_made = 0
         self.subscribed: list[str] = []
         self._answers: dict[str, Callable[[dict[str, Any]], object]] = {
             "public/auth": _auth,
@@ -111,7 +112,8 @@ class Script:
         key = (name, direction)
         number = self._numbers.get(key)
         if number is None:
-            number = self._numbers[key] = b"BTC-%d" % (1_000 + len(self._numbers))
+            self._orders_made += 1
+            number = self._numbers[key] = b"BTC-%d" % self._orders_made
         amount = terms["amount"]
         price = b"%r" % terms.get("price", 0.0)
         size = b"%r" % amount
