@@ -20,7 +20,6 @@ from mm_daemon.domain.events import Event, PublicTrade
 from mm_daemon.domain.inputs import Flush, Start
 from mm_daemon.domain.orders import FillEvidence
 from mm_daemon.domain.units import NS_PER_S, Ns
-from mm_daemon.ipc.session import read_header
 from mm_daemon.ipc.tape import read_tape
 from mm_daemon.node.node import Engine as EngineLike
 from mm_daemon.node.node import Node
@@ -151,14 +150,13 @@ def _hand_on(engine: WatchedEngine, sampler: ExposureSampler, now_ns: Ns) -> Non
 
 def _span_s(session: Path) -> float:
     """Time between the first and the last record. Raises ConfigError where there is no session."""
-    try:
-        read_header(session)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     first_ns = last_ns = 0
     for record in read_tape(session):
         first_ns = first_ns or record.ts_ns
         last_ns = record.ts_ns
     if not first_ns:
-        raise ConfigError(f"{session}: the session has no tape: it was pruned or never written")
+        raise ConfigError(
+            f"{session}: no tape found there: expected a session directory whose tape was not"
+            " pruned"
+        )
     return (last_ns - first_ns) / NS_PER_S

@@ -32,7 +32,7 @@ FILLS_MIN = 20
 _LN_RATE_MAX = 40.0
 _STEPS_MAX = 40
 _SHARE_MIN = 1e-4
-_GAIN_MIN = 1e-7
+_GAIN_MIN = 1e-6
 """In log-likelihood per fill."""
 _INFORMATION_MIN = 1e-9
 _CHUNK = 32_768
