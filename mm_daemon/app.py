@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from mm_daemon.node.node import Node
     from mm_daemon.research.session_reader import Progress
     from mm_daemon.run.places import ChildPlaces
-    from mm_daemon.run.simulate import Books, DaemonParts
-    from mm_daemon.shell.trader import TraderNode
 
 DAEMON_FILE = "daemon.json"
 RESOLVED_FILE = "resolved.json"
@@ -479,56 +477,6 @@ def _models_root(config: Config) -> Path:
     if directory.is_absolute() or directory.is_dir():
         return directory
     return Path(__file__).parent.parent / directory
-
-
-# -- simulation -----------------------------------------------------------------------------------
-
-
-def simulation_parts(config: Config, underlyings: tuple[str, ...]) -> DaemonParts:
-    """The daemon of this build for `run.simulate`, quoting `underlyings` by the analytic policy."""
-    from mm_daemon.core.skew_factors import build_factors
-    from mm_daemon.core.warm_up import warm_up
-    from mm_daemon.domain.outputs import AskFactors, AskFit
-    from mm_daemon.pricing.surface_fit import serve_fit
-    from mm_daemon.run.simulate import DaemonParts
-    from mm_daemon.venues.deribit import sweep
-
-    kept = tuple(one for one in config.underlyings if one.name in underlyings)
-    config = msgspec.structs.replace(config, underlyings=kept)
-    key = config.guard.key
-    return DaemonParts(
-        params=config.params(fill_model=None, spread_model=None),
-        venue_settings=lambda session: venue_settings(config, session),
-        make_node=make_node,
-        warm_up=warm_up,
-        language=DeribitLanguage(venue_settings(config, "simulated")),
-        sweep=sweep,
-        guard_key=(key.client_id, key.secret()),
-        secret=config.venue.key.secret(),
-        account=config.venue.key.client_id,
-        currencies=_currencies(config),
-        compute={AskFit: serve_fit, AskFactors: build_factors},
-        inference=None,
-        books=_node_books,
-    )
-
-
-def _node_books(node: TraderNode) -> Books:
-    from mm_daemon.core.engine import Engine
-    from mm_daemon.node.node import Node
-    from mm_daemon.run.simulate import Books
-
-    assert isinstance(node, Node)
-    assert isinstance(node.engine, Engine)
-    state = node.engine.state
-    if state is None:
-        return Books(cash_e8={}, positions_e8={})
-    lots = state.portfolio.position_lots
-    held = {i.name: int(lots[i.id]) * i.lot_e9 // 10 for i in state.catalog.instruments}
-    return Books(
-        cash_e8=dict(state.portfolio.cash_e8),
-        positions_e8={name: size for name, size in held.items() if size},
-    )
 
 
 def explain(session: Path, what: str) -> dict[str, Any]:

@@ -204,9 +204,11 @@ class SimulatedGuard:
         self._scheduler.after(RESTART_NS, self._begin_life, "guard.restart")
 
     def _mind(self) -> None:
-        """Lifts `crash` once the present life has reconciled."""
-        is_reconciled = self._page.words[RECONCILED_INCARNATION] == self.incarnation
-        if is_reconciled and self._latch.state().entry(CRASH) is not None:
+        """Lifts `crash` once the life begun after it has reconciled."""
+        words = self._page.words
+        is_running = words[TRADER_INCARNATION] == self.incarnation
+        if is_running and self._crashed_ns and words[RECONCILED_INCARNATION] == self.incarnation:
             self._latch.clear(CRASH, Clearer.GUARD)
             self.recoveries_ns.append(self._scheduler.now_ns - self._crashed_ns)
+            self._crashed_ns = 0
         self._scheduler.after(MIND_NS, self._mind, "guard.mind")

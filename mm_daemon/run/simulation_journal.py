@@ -114,6 +114,10 @@ class Journals(Protocol):
         """Every session's tape by name, oldest first."""
         ...
 
+    def ledgers(self) -> list[Iterable[Record]]:
+        """Every session's ledger, oldest first."""
+        ...
+
 
 class MemoryJournals:
     """All sessions in memory: fast, and private to a forked child."""
@@ -142,6 +146,9 @@ class MemoryJournals:
 
     def tapes(self) -> list[tuple[str, Iterable[Record]]]:
         return [(name, list(tape.records)) for name, tape, _ in self.sessions]
+
+    def ledgers(self) -> list[Iterable[Record]]:
+        return [list(ledger.records) for _, _, ledger in self.sessions]
 
 
 class DiskJournals:
@@ -193,3 +200,6 @@ class DiskJournals:
 
     def tapes(self) -> list[tuple[str, Iterable[Record]]]:
         return [(path.name, list(read_tape(path))) for path in self.paths]
+
+    def ledgers(self) -> list[Iterable[Record]]:
+        return [list(read_ledger(path)) for path in self.paths]

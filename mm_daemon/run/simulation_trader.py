@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from mm_daemon.domain.errors import InvariantError
 from mm_daemon.domain.frames import Conn, FrameKind
 from mm_daemon.domain.inputs import (
     ConnectionChanged,
@@ -68,6 +69,8 @@ from mm_daemon.sim.scheduler import Event, Scheduler
 
 LOOP_TURN_NS: Final = 30_000
 """From the first frame of a burst to the flush that decides on all of it."""
+SPINS_MAX: Final = 10_000
+"""Arming the timer for a deadline already past, this often in a row, is a loop without an end."""
 POLL_NS: Final = 2 * NS_PER_MS
 HEALTH_NS: Final = 250 * NS_PER_MS
 PUBLISH_NS: Final = 100 * NS_PER_MS
@@ -176,6 +179,7 @@ class SimulatedTrader:
         self._flush_is_due = False
         self._is_draining = False
         self._timer: Event | None = None
+        self._spins = 0
         self._latch_word = -1
         self._permit_mono_ns = -1
         self._paused_until_ns = 0
@@ -304,7 +308,11 @@ class SimulatedTrader:
         deadline_ns = self.node.next_deadline_ns()
         if deadline_ns is None:
             return
-        delay_ns = max(0, deadline_ns - self._clock.wall_offset_ns - self._clock.mono_ns())
+        due_ns = deadline_ns - self._clock.wall_offset_ns - self._clock.mono_ns()
+        self._spins = self._spins + 1 if due_ns <= 0 else 0
+        if self._spins > SPINS_MAX:
+            raise InvariantError(f"the deadline {deadline_ns} is past and no step moves it on")
+        delay_ns = max(LOOP_TURN_NS, due_ns)
         at_ns = self._tools.scheduler.now_ns + delay_ns
         if self._timer is not None:
             if self._timer.at_ns == at_ns and self._timer.act is not None:
