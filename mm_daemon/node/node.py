@@ -154,9 +154,7 @@ class Node:
         outputs = self.engine.take_outputs()
         for intent in self.engine.take_intents():
             protocol.send(intent, ts_ns, self._generation)
-        outputs.extend(protocol.take_frames())
-        outputs.extend(
-            Disconnect(conn=conn, reason="the session is silent")
-            for conn in protocol.take_disconnects()
-        )
+        outputs += protocol.take_frames()
+        for conn in protocol.take_disconnects():
+            outputs.append(Disconnect(conn=conn, reason="the session is silent"))
         return outputs
