@@ -128,6 +128,11 @@ class Pump:
         finally:
             self._is_stepping = False
 
+    def seal(self) -> None:
+        """Ends a clean life's tape with the digest of its last state, for a replay to compare."""
+        if self._steps and not self.is_dead:
+            self._record(self._clock.stamp(), DIGEST, 0, self._node.digest())
+
     def _run(self, event: Input) -> None:
         ts_ns = self._clock.stamp()
         self._record(ts_ns, *encode_input(event))

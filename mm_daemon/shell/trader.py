@@ -232,6 +232,7 @@ class Trader:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            self._pump.seal()
             await self._ops.close()
             self._loop.remove_reader(wake_socket)
             wake_socket.close()

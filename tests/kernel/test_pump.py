@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mm_daemon.domain.codec import (
+    DIGEST,
     FLUSH_IN,
     FRAME_IN,
     FRAME_OUT,
@@ -219,6 +220,19 @@ def test_defect_inside_a_step_ends_the_process_and_nothing_follows(page: Page) -
     rig.pump.feed(Flush())
     assert rig.hands.died == [rig.node.error]
     assert rig.order == ["tape"]
+
+
+def test_clean_end_is_sealed_by_a_digest_and_a_defect_is_not(page: Page) -> None:
+    rig = Rig(page, {})
+    rig.pump.seal()
+    assert rig.order == [], "nothing happened yet"
+    rig.pump.feed(Flush())
+    rig.pump.seal()
+    assert rig.log.lines[-1] == ("tape", (DIGEST, 0, rig.node.digest()))
+    rig.node.error = ValueError("broken")
+    rig.pump.feed(Flush())
+    rig.pump.seal()
+    assert [record[0] for _, record in rig.log.lines] == [FLUSH_IN, DIGEST, FLUSH_IN]  # type: ignore[index]
 
 
 def test_dead_journal_stops_risk_lets_cancels_pass_and_tells_the_node(page: Page) -> None:

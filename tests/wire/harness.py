@@ -246,9 +246,35 @@ RISK_METHODS = frozenset(
 )
 
 
+QUOTE_VALID_US = 1_000_000
+HEDGE_VALID_US = 3_000_000
+CLOCK_TOLERANCE_US = 5_000
+"""What the daemon's estimate of the venue's clock may be off by on one host."""
+
+
 def is_risk(frame: dict[str, Any]) -> bool:
     """Whether a received frame could add risk, by the method it names itself."""
-    return f"private/{str(frame['method']).removeprefix('private/')}" in RISK_METHODS
+    return str(frame["method"]) in RISK_METHODS
+
+
+def decided_us(frame: dict[str, Any]) -> int:
+    """When a received order or quote was decided: its `valid_until` less how long it is valid.
+
+    The venue stamps a frame when it gets to read it, which on a busy machine may be long after it
+    left; the daemon decides and writes in one go, so this is the moment of the write.
+    """
+    valid_until_us = int(json.loads(frame["frame"])["params"]["valid_until"]) * 1000
+    is_quote = frame["method"] == "private/mass_quote"
+    return valid_until_us - (QUOTE_VALID_US if is_quote else HEDGE_VALID_US)
+
+
+def risk_after(venue: Venue, us: int) -> list[dict[str, Any]]:
+    """Orders and quotes that were written after that moment, by the venue's own record."""
+    return [
+        frame
+        for frame in venue.received(us)
+        if is_risk(frame) and decided_us(frame) > us + CLOCK_TOLERANCE_US
+    ]
 
 
 class Daemon:

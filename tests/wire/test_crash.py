@@ -17,7 +17,7 @@ import pytest
 
 from mm_daemon.ipc.page import COMPUTE_PID, GUARD_PID, OPS_PID, TRADER_PID
 from tests.wire import account
-from tests.wire.harness import SECRET, Daemon, Venue, house, is_risk, replay_report, wait_for
+from tests.wire.harness import SECRET, Daemon, Venue, house, replay_report, risk_after, wait_for
 from tests.wire.proxy import Proxy
 
 QUOTED_MIN = 500
@@ -133,7 +133,7 @@ def test_a_kill_holds_over_a_restart_until_a_reset(running: tuple[Venue, Daemon]
         "a reconciled, latched trader", lambda: latched_status(daemon), timeout_s=30.0
     )
     assert reconciled["permission"] == []
-    assert not [one for one in venue.received(returned_us) if is_risk(one)]
+    assert risk_after(venue, returned_us) == []
     daemon.reset(reconciled["generation"])
     daemon.wait_quoting(QUOTED_AGAIN, 20.0)
     wait_accounted_for(venue, daemon)

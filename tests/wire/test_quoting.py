@@ -27,8 +27,8 @@ from tests.wire.harness import (
     Venue,
     house,
     http_json,
-    is_risk,
     replay_report,
+    risk_after,
     run_cli,
     wait_for,
 )
@@ -102,7 +102,7 @@ def test_status_is_one_json_object_for_scripts(running: House) -> None:
     assert status["options_two_sided"] >= QUOTED_MIN
 
 
-# -- five ways to kill ------------------------------------------------------------------------------
+# -- five ways to kill ----------------------------------------------------------------------------
 
 
 def kill_by_command(daemon: Daemon) -> None:
@@ -155,7 +155,7 @@ def test_after_a_kill_nothing_risky_arrives_and_only_a_reset_quotes_again(
     returned_us = time.time_ns() // 1000
     wait_for("an empty venue", lambda: not venue.open_orders(), 10.0)
     swept = daemon.wait_swept()
-    assert not [one for one in venue.received(returned_us) if is_risk(one)]
+    assert risk_after(venue, returned_us) == []
     assert swept["permission"] == []
     assert "operator" in swept["latched_by"]
     refuse_then_reset(daemon, swept["generation"])
