@@ -6,9 +6,10 @@ the venue says here is evidence about orders, the account's state, or the answer
 
 from __future__ import annotations
 
+from mm_daemon.core.money import E18
 from mm_daemon.core.portfolio import Booking
 from mm_daemon.core.state import EngineState
-from mm_daemon.domain.events import MmpTriggered, QuoteSideFailed, RequestDone
+from mm_daemon.domain.events import MmpTriggered, QuoteSideFailed, RequestDone, TickerSeen
 from mm_daemon.domain.intents import (
     CancelAll,
     CancelOrder,
@@ -25,7 +26,7 @@ from mm_daemon.domain.orders import (
     RejectReason,
 )
 from mm_daemon.domain.outputs import FillRecord
-from mm_daemon.domain.units import COIN_SCALE, Ns
+from mm_daemon.domain.units import COIN_SCALE, Ns, to_coin_e8
 
 
 class AccountDesk:
@@ -85,6 +86,21 @@ class AccountDesk:
             maker=fill.is_maker,
             trade_id=fill.trade_id,
         )
+
+    def on_perpetual(self, event: TickerSeen) -> float:
+        """Follows the funding of a perpetual from its mark and index; what we received, coin."""
+        portfolio = self._s.portfolio
+        if not (event.mark_price > 0.0 and event.index_price > 0.0):
+            return 0.0
+        held = portfolio.holding(event.instrument_id)
+        before_e18 = held.session_funding_e18
+        portfolio.accrue_funding(
+            event.instrument_id,
+            mark_e8=to_coin_e8(event.mark_price),
+            index_e8=to_coin_e8(event.index_price),
+            ts_venue_ns=Ns(event.ts_venue_ns),
+        )
+        return (held.session_funding_e18 - before_e18) / E18
 
     def on_position(self, evidence: PositionEvidence, now_ns: Ns) -> None:
         """Funding so far of a perpetual; the position itself is ours by our own fills."""

@@ -73,9 +73,7 @@ class Book:
         self.validity = Validity.NO_SNAPSHOT
         self._clear_best()
 
-    def apply(
-        self, is_snapshot: bool, bids: Sequence[Level], asks: Sequence[Level]
-    ) -> Validity:
+    def apply(self, is_snapshot: bool, bids: Sequence[Level], asks: Sequence[Level]) -> Validity:
         """Replace the book or change it; a change to an invalid book changes nothing."""
         if is_snapshot:
             for amounts, keys in zip(self._amounts, self._keys, strict=True):

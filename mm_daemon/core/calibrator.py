@@ -144,9 +144,7 @@ class Calibrator:
         """The calibration in force, None before any surface was accepted or restored."""
         return self._states[underlying].current
 
-    def is_due(
-        self, underlying: str, forwards: Floats, outside_share: float, now_ns: Ns
-    ) -> bool:
+    def is_due(self, underlying: str, forwards: Floats, outside_share: float, now_ns: Ns) -> bool:
         """Whether to ask for a fit now; outside_share as of `theo_outside`, NaN where unknown."""
         state = self._states[underlying]
         if state.is_frozen or not np.isfinite(forwards).any():
@@ -335,9 +333,7 @@ def theo_outside(
     ids: Ints, catalog: Catalog, touch: TouchMatrices, rests: LiveColumns, board: TheoBoard
 ) -> float:
     """Share of two-sided core options whose theo is outside the market of others; NaN if none."""
-    outside, counted = _outside(
-        ids, catalog.tick, catalog.lot, *touch, *rests, board.columns
-    )
+    outside, counted = _outside(ids, catalog.tick, catalog.lot, *touch, *rests, board.columns)
     return outside / counted if counted else math.nan
 
 
@@ -352,9 +348,7 @@ def _gathered(
 ) -> Floats:
     """Bid and ask in USD of others, rows of (2, n); 0 where there is none."""
     out = np.zeros((2, ids.size))
-    _gather_into(
-        ids, forward, catalog.tick, catalog.lot, catalog.is_inverse, *touch, *rests, out
-    )
+    _gather_into(ids, forward, catalog.tick, catalog.lot, catalog.is_inverse, *touch, *rests, out)
     return out
 
 
@@ -379,12 +373,18 @@ def _gather_into(
         if not touch_flags[0, i]:
             continue
         bid, _ = others_touch(
-            touch_ticks[0, i], touch_ticks[2, i], touch_money[0, i],
-            bid_ticks[i], bid_lots[i] * lot[i],
+            touch_ticks[0, i],
+            touch_ticks[2, i],
+            touch_money[0, i],
+            bid_ticks[i],
+            bid_lots[i] * lot[i],
         )
         ask, _ = others_touch(
-            touch_ticks[1, i], touch_ticks[3, i], touch_money[1, i],
-            ask_ticks[i], ask_lots[i] * lot[i],
+            touch_ticks[1, i],
+            touch_ticks[3, i],
+            touch_money[1, i],
+            ask_ticks[i],
+            ask_lots[i] * lot[i],
         )
         unit = tick[i] * (forward if is_inverse[i] else 1.0)
         out[0, position] = bid * unit
@@ -412,12 +412,18 @@ def _outside(
         if not (CORE_DELTA_MIN <= size <= 1.0 - CORE_DELTA_MIN and theo > 0.0):
             continue
         bid, _ = others_touch(
-            touch_ticks[0, i], touch_ticks[2, i], touch_money[0, i],
-            bid_ticks[i], bid_lots[i] * lot[i],
+            touch_ticks[0, i],
+            touch_ticks[2, i],
+            touch_money[0, i],
+            bid_ticks[i],
+            bid_lots[i] * lot[i],
         )
         ask, _ = others_touch(
-            touch_ticks[1, i], touch_ticks[3, i], touch_money[1, i],
-            ask_ticks[i], ask_lots[i] * lot[i],
+            touch_ticks[1, i],
+            touch_ticks[3, i],
+            touch_money[1, i],
+            ask_ticks[i],
+            ask_lots[i] * lot[i],
         )
         if not touch_flags[0, i] or bid == 0 or ask == 0:
             continue

@@ -284,7 +284,7 @@ class Engine:
         account = self.account
         self._on_event.update(
             {
-                BookLost: self._on_book_lost,
+                TickerSeen: self._on_ticker,
                 OrderEvidence: self._on_order,
                 FillEvidence: self._on_fill,
                 RequestDone: account.on_request_done,
@@ -303,10 +303,13 @@ class Engine:
             }
         )
 
-    def _on_book_lost(self, event: BookLost, now_ns: Ns) -> None:
-        assert self.state is not None
-        self.state.market.on_event(event, now_ns)
-        self.state.metrics.add("mm_book_gaps_total")
+    def _on_ticker(self, event: TickerSeen, now_ns: Ns) -> None:
+        state = self.state
+        assert state is not None
+        state.market.on_event(event, now_ns)
+        if event.instrument_id in state.perpetuals and state.portfolio.is_open:
+            received_coin = self.account.on_perpetual(event)
+            self.pnl.on_funding(state.perpetuals[event.instrument_id], received_coin)
 
     def _on_order(self, evidence: OrderEvidence, now_ns: Ns) -> None:
         if self.reconciles.is_holding:
@@ -339,7 +342,7 @@ class Engine:
         self.quotes.relean(state.catalog.instruments[fill.instrument_id].underlying)
         self.hedges.on_fill(fill)
         self.hedges.look_now()
-        self.pnl.on_fill(fill)
+        self.pnl.on_fill(fill, now_ns)
 
     def _on_account(self, evidence: AccountEvidence, now_ns: Ns) -> None:
         self.account.on_account(evidence, now_ns)

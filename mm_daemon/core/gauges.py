@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mm_daemon.core.book import Validity
 from mm_daemon.core.state import EngineState
 from mm_daemon.core.throttle import Pool
 from mm_daemon.core.view_builder import limit_use, two_sided
@@ -24,6 +25,7 @@ def set_gauges(engine: Engine, state: EngineState, now_ns: Ns) -> None:
         _underlying(engine, state, name, now_ns)
     _pnl(engine, state)
     put = state.metrics.set
+    put("mm_book_gaps_total", state.market.refused[Validity.LOST.value])
     put("mm_feed_age_seconds", _age_s(state.market.last_event_ns, now_ns), feed="market")
 
 

@@ -71,9 +71,7 @@ class _Ask(msgspec.Struct, frozen=True):
 class Intensity:
     """Intensity parameters by instrument and side: `columns` (3, 2, n), rows ln_a, k, adverse."""
 
-    def __init__(
-        self, catalog: Catalog, fill: ModelSlot | None, spread: ModelSlot | None
-    ) -> None:
+    def __init__(self, catalog: Catalog, fill: ModelSlot | None, spread: ModelSlot | None) -> None:
         self._slots = {Model.FILL: fill, Model.SPREAD: spread}
         self._off: dict[Model, bool] = {Model.FILL: False, Model.SPREAD: False}
         self._asks: dict[int, _Ask] = {}
@@ -130,9 +128,7 @@ class Intensity:
         ]
         return Ns(min(dues)) if dues else None
 
-    def on_asked(
-        self, ask_id: int, model: Model, underlying: str, ids: Ints, now_ns: Ns
-    ) -> None:
+    def on_asked(self, ask_id: int, model: Model, underlying: str, ids: Ints, now_ns: Ns) -> None:
         """An ask for the rows of `FeatureBoard.build(ids)` has left."""
         self._drop_unanswered(now_ns)
         self._asks[ask_id] = _Ask(model, underlying, ids, now_ns)
@@ -171,11 +167,15 @@ class Intensity:
 
     def compose(self, underlying: str, ids: Ints, now_ns: Ns, *, age_ns_max: int) -> None:
         """Put together what the quoter reads: model rows young enough, else the analytic ones."""
-        uses = np.array(
-            [self._is_used(Model.FILL), self._is_used(Model.SPREAD)], dtype=np.bool_
-        )
+        uses = np.array([self._is_used(Model.FILL), self._is_used(Model.SPREAD)], dtype=np.bool_)
         stood_in = _compose_into(
-            ids, now_ns, age_ns_max, uses, self._model, self._analytic, self._answered_ns,
+            ids,
+            now_ns,
+            age_ns_max,
+            uses,
+            self._model,
+            self._analytic,
+            self._answered_ns,
             self.columns,
         )
         for model, count in zip(Model, stood_in, strict=True):

@@ -396,9 +396,7 @@ class Market:
         )
 
 
-def _grown(
-    column: npt.NDArray[_Scalar], length: int, fill: float | bool
-) -> npt.NDArray[_Scalar]:
+def _grown(column: npt.NDArray[_Scalar], length: int, fill: float | bool) -> npt.NDArray[_Scalar]:
     grown = np.full(length, fill, dtype=column.dtype)
     grown[: column.size] = column
     return grown

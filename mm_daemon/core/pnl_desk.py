@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from mm_daemon.core.catalog import Floats, Ints
+from mm_daemon.core.markouts import Markouts
 from mm_daemon.core.pnl import Part, PnlExplain, PnlView
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.orders import AccountEvidence, FillEvidence
@@ -28,6 +29,7 @@ class PnlDesk:
         self._s = state
         self._currencies = tuple(dict.fromkeys(state.settle_currency.values()))
         self.explain = PnlExplain(state.catalog, self._currencies)
+        self.markouts = Markouts()
         self._due_ns = 0
         self._compared_ns: dict[str, int] = {}
         self.difference_e8: dict[str, int] = {}
@@ -38,7 +40,7 @@ class PnlDesk:
     def resize(self) -> None:
         self.explain.resize(self._s.catalog)
 
-    def on_fill(self, fill: FillEvidence) -> None:
+    def on_fill(self, fill: FillEvidence, now_ns: Ns) -> None:
         """Counts a booked fill against theo now."""
         s = self._s
         instrument = s.catalog.instruments[fill.instrument_id]
@@ -52,6 +54,12 @@ class PnlDesk:
             fee_usd=fill.fee_e8 / COIN_SCALE * index,
             index_usd=index,
         )
+        self._follow(fill, index, now_ns)
+
+    def on_funding(self, currency: str, received_coin: float) -> None:
+        usd = received_coin * self._index_usd(currency)
+        if math.isfinite(usd):
+            self.explain.on_funding(currency, usd)
 
     def on_delivery(self, instrument_id: int, lots: int, paid_e8: int) -> None:
         """A position ended: what was paid, fee included, against the theo it was carried at."""
@@ -70,6 +78,7 @@ class PnlDesk:
         if now_ns < self._due_ns or not s.portfolio.is_open:
             return
         self._due_ns = now_ns + STEP_NS
+        self._mark_out(now_ns)
         marks, theos = _e8(s.market.mark), _e8(s.theo.price)
         venue_usd = desk_usd = 0.0
         for currency in self._currencies:
@@ -102,11 +111,44 @@ class PnlDesk:
     def digest_words(self) -> tuple[object, ...]:
         return (
             self.explain.digest().hex(),
+            self.markouts.digest().hex(),
             self._due_ns,
             self._compared_ns,
             self.difference_e8,
             self.equity_usd,
         )
+
+    def _follow(self, fill: FillEvidence, index: float, now_ns: Ns) -> None:
+        """Begins to follow a fill: what it is worth later, less what its delta made."""
+        s = self._s
+        instrument = s.catalog.instruments[fill.instrument_id]
+        forward = float(s.theo.forward[fill.instrument_id])
+        price = fill.price_e8 / COIN_SCALE
+        if not instrument.is_option or not math.isfinite(forward + index):
+            return
+        self.markouts.on_fill(
+            fill.trade_id,
+            fill.instrument_id,
+            fill.side,
+            amount=instrument.amount(fill.lots),
+            price_usd=price * forward if instrument.is_inverse else price,
+            theo_usd=float(s.theo.price_usd[fill.instrument_id]),
+            delta=float(s.theo.delta[fill.instrument_id]),
+            forward=forward,
+            now_ns=now_ns,
+        )
+
+    def _mark_out(self, now_ns: Ns) -> None:
+        s = self._s
+        for one in self.markouts.take_due(s.theo.price_usd, s.theo.forward, now_ns):
+            s.outbox.log(
+                "info",
+                "markout",
+                trade_id=one.trade_id,
+                instrument=s.names[one.instrument_id],
+                horizon_s=one.horizon_s,
+                markout_usd=one.usd,
+            )
 
     def _view(self, currency: str, index: float, venue: int, desk: int, now_ns: Ns) -> PnlView:
         s = self._s

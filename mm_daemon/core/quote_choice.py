@@ -126,8 +126,19 @@ def choose_into(
         if barred == R_QUOTED:
             rests = ((rest_bid_ticks[i], rest_bid_lots[i]), (rest_ask_ticks[i], rest_ask_lots[i]))
             _choose_sides(
-                i, lots_ratio, credit_price_usd, touch, rests, own, costs, contracts, board,
-                policy, held, out, trace,
+                i,
+                lots_ratio,
+                credit_price_usd,
+                touch,
+                rests,
+                own,
+                costs,
+                contracts,
+                board,
+                policy,
+                held,
+                out,
+                trace,
             )
         _renew(i, own, board, policy, is_inverse, basis, approved, out)
 
@@ -178,12 +189,18 @@ def _choose_sides(
     contract = contract_of(i, contracts, board)
     lots = quote_lots(i, lots_ratio, board, policy)
     bid = others_touch(
-        touch.ticks[0, i], touch.ticks[2, i], touch.money[0, i],
-        rests[0][0], rests[0][1] * contract.lot,
+        touch.ticks[0, i],
+        touch.ticks[2, i],
+        touch.money[0, i],
+        rests[0][0],
+        rests[0][1] * contract.lot,
     )
     ask = others_touch(
-        touch.ticks[1, i], touch.ticks[3, i], touch.money[1, i],
-        rests[1][0], rests[1][1] * contract.lot,
+        touch.ticks[1, i],
+        touch.ticks[3, i],
+        touch.money[1, i],
+        rests[1][0],
+        rests[1][1] * contract.lot,
     )
     yardstick = reference(bid[0], ask[0], contract, board[VEGA, i] / contract.usd)
     for side in range(2):
@@ -195,8 +212,16 @@ def _choose_sides(
             out.quotes[Q_REASON, side, i] = barred
             continue
         terms = side_terms(
-            sign, i, lots, contract, ask if side else bid, bid[0] if side else ask[0],
-            touch.money[F_PRICE_MIN if side else F_PRICE_MAX, i], yardstick, costs, policy,
+            sign,
+            i,
+            lots,
+            contract,
+            ask if side else bid,
+            bid[0] if side else ask[0],
+            touch.money[F_PRICE_MIN if side else F_PRICE_MAX, i],
+            yardstick,
+            costs,
+            policy,
         )
         ticks, chosen_lots, value, gain, net, reason = choose_side(
             i, lots, credit_price_usd, contract, terms, own[side], policy, trace[side]
@@ -220,7 +245,6 @@ def _want_nothing(out: WantedMatrices, side: int, i: int, reason: int) -> None:
     out.quotes[Q_REASON, side, i] = reason
     for row in range(MONEY_ROWS):
         out.money[row, side, i] = 0.0
-
 
 
 @kernel
@@ -289,7 +313,6 @@ def is_stale(i: int, basis: Floats, board: Floats, fraction: float) -> bool:
     moved = abs(board[DELTA, i] * (board[FORWARD, i] - basis[B_FORWARD, i]))
     moved += abs(board[VEGA, i] * (board[VOL, i] - basis[B_VOL, i]))
     return not moved <= fraction * basis[B_EDGE_USD, i]
-
 
 
 @kernel

@@ -40,6 +40,7 @@ class Checkpoints:
         s = self._s
         if now_ns >= self._due_ns and s.portfolio.is_open and s.modes.is_reconciled:
             self._due_ns = now_ns + CHECKPOINT_NS
+            s.portfolio.forget_keys(now_ns)
             s.outbox.put(checkpoint(s))
 
     def digest_words(self) -> tuple[object, ...]:

@@ -71,12 +71,12 @@ class SettlementDesk:
     def _ended(self, now_ns: Ns) -> dict[str, int]:
         """One held instrument of every expiry that is over, by underlying and expiry."""
         catalog = self._s.catalog
-        held = self._s.portfolio.position_lots != 0
         over = (catalog.expiry_ns > 0) & (catalog.expiry_ns <= now_ns)
         found: dict[str, int] = {}
-        for instrument_id in np.flatnonzero(held & over).tolist():
-            instrument = catalog.instruments[instrument_id]
-            found.setdefault(_key(instrument.underlying, instrument.expiry_ns), instrument_id)
+        for instrument_id in np.flatnonzero(over).tolist():
+            if self._s.portfolio.is_carried(instrument_id):
+                instrument = catalog.instruments[instrument_id]
+                found.setdefault(_key(instrument.underlying, instrument.expiry_ns), instrument_id)
         return found
 
     def _deliver(self, instrument_id: int, price_e8: int) -> None:

@@ -46,9 +46,7 @@ class _Book:
 
     def __init__(self, catalog: Catalog, underlying: str) -> None:
         expiries = catalog.expiries[underlying]
-        members = [
-            item.id for item in catalog.instruments if item.underlying == underlying
-        ]
+        members = [item.id for item in catalog.instruments if item.underlying == underlying]
         self.ids: Ints = np.array(members, dtype=np.int64)
         self.expiries_ns = tuple(expiry.expiry_ns for expiry in expiries)
         slots = {expiry_ns: e for e, expiry_ns in enumerate(self.expiries_ns)}

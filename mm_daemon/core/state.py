@@ -208,6 +208,10 @@ class EngineState:
             name: catalog.instruments[catalog.perpetual[name]].settle_currency
             for name in catalog.underlyings
         }
+        self.perpetuals = {
+            catalog.perpetual[name]: self.settle_currency[name] for name in catalog.underlyings
+        }
+        """Settlement currency of each underlying's perpetual, by instrument id."""
         self.apply_settings()
 
 
