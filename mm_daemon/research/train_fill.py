@@ -20,8 +20,15 @@ from scipy import optimize
 
 from mm_daemon.core.catalog import Bools, Floats
 from mm_daemon.core.intensity import LN_A_MAX, LN_A_MIN, LN_K_MAX, LN_K_MIN
+from mm_daemon.pricing.arrays import kernel
 from mm_daemon.research.datasets import Exposures, taken, time_blocks
-from mm_daemon.research.hinge_basis import HingeBasis, LinearHead, as_float64, fit_basis
+from mm_daemon.research.hinge_basis import (
+    Floats32,
+    HingeBasis,
+    LinearHead,
+    as_float64,
+    fit_basis,
+)
 
 PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, math.inf)
 """Weights of the squared coefficients, in fills: a coefficient rests on about this many before it
@@ -35,7 +42,6 @@ _SHARE_MIN = 1e-4
 _GAIN_MIN = 1e-6
 """In log-likelihood per fill."""
 _INFORMATION_MIN = 1e-9
-_CHUNK = 32_768
 
 
 class FillFit(msgspec.Struct, frozen=True):
@@ -117,7 +123,7 @@ def fit_path(
 ) -> dict[float, LinearHead]:
     """A head for every penalty; each fit begins where the next heavier one ended."""
     size, linear = basis.size, basis.mean.size
-    columns = as_float64(basis.columns(table.rows))
+    columns = basis.columns(table.rows)
     x = np.zeros(size + linear + 2)
     x[-2:] = fit_constant(table)
     heads = {}
@@ -195,7 +201,7 @@ def best_distance(ln_k: Floats, cost: Floats) -> Floats:
     return best
 
 
-def _climb(x: Floats, columns: Floats, linear: int, table: Exposures, penalty: float) -> Floats:
+def _climb(x: Floats, columns: Floats32, linear: int, table: Exposures, penalty: float) -> Floats:
     """Fisher scoring with step halving, from `x` to where a step gains next to nothing.
 
     Second-order steps need a dozen passes where a quasi-Newton method needs hundreds, since scales
@@ -220,47 +226,82 @@ def _climb(x: Floats, columns: Floats, linear: int, table: Exposures, penalty: f
     return x
 
 
-def _parameters(x: Floats, columns: Floats, linear: int) -> tuple[Floats, Floats, Bools]:
+def _parameters(x: Floats, columns: Floats32, linear: int) -> tuple[Floats, Floats, Bools]:
     """(ln_a, k, whether k is inside its range) of every row."""
-    size = columns.shape[1]
-    ln_k = columns[:, :linear] @ x[size : size + linear] + x[-1]
+    out = np.empty((2, len(columns)))
+    _forward_into(columns, linear, x, out)
+    ln_k = out[1]
     is_free = (ln_k > LN_K_MIN) & (ln_k < LN_K_MAX)
-    return columns @ x[:size] + x[-2], np.exp(np.clip(ln_k, LN_K_MIN, LN_K_MAX)), is_free
+    return out[0], np.exp(np.clip(ln_k, LN_K_MIN, LN_K_MAX)), is_free
 
 
-def _value(x: Floats, columns: Floats, linear: int, table: Exposures, penalty: float) -> float:
+def _value(x: Floats, columns: Floats32, linear: int, table: Exposures, penalty: float) -> float:
     """Penalised log-likelihood."""
     ln_a, k, _ = _parameters(x, columns, linear)
-    shrinkage = 0.5 * penalty * float(x[:-2] @ x[:-2])
+    shrinkage = 0.5 * penalty * float((x[:-2] * x[:-2]).sum())
     return log_likelihood(table, ln_rates(table, ln_a, k)) - shrinkage
 
 
 def _curvature(
-    x: Floats, columns: Floats, linear: int, table: Exposures, penalty: float
+    x: Floats, columns: Floats32, linear: int, table: Exposures, penalty: float
 ) -> tuple[Floats, Floats]:
     """Gradient and expected information of the penalised log-likelihood."""
-    gradient = np.zeros_like(x)
-    information = np.zeros((x.size, x.size))
     ln_a, k, is_free = _parameters(x, columns, linear)
     expected = table.weight * np.exp(ln_rates(table, ln_a, k)) * table.days
     residual = table.weight * table.filled - expected
+    gradient = np.zeros_like(x)
+    information = np.zeros((x.size, x.size))
     bend = -k * table.distance * is_free
-    size = columns.shape[1]
-    gradient[:size] = residual @ columns
-    gradient[size:-2] = (residual * bend) @ columns[:, :linear]
-    gradient[-2:] = residual.sum(), float(residual @ bend)
-    for begin in range(0, len(table), _CHUNK):
-        part = slice(begin, begin + _CHUNK)
-        # Single precision will do here: the information steers the steps, not where they end.
-        terms = columns[part].astype(np.float32)
-        bent = bend[part, None].astype(np.float32)
-        slopes = np.hstack((terms, bent * terms[:, :linear], np.ones_like(bent), bent))
-        information += (slopes * expected[part, None].astype(np.float32)).T @ slopes
+    _accumulate_into(columns, linear, bend, residual, expected, gradient, information)
+    information += np.tril(information, -1).T
     gradient[:-2] -= penalty * x[:-2]
     # A slope that no row speaks for keeps the start's value instead of making this singular.
     information[np.diag_indices(x.size)] += _INFORMATION_MIN
     information[np.diag_indices(x.size - 2)] += penalty
     return gradient, information
+
+
+@kernel
+def _forward_into(columns: Floats32, linear: int, x: Floats, out: Floats) -> None:
+    """ln_a and ln k of every row.
+
+    A kernel and not a product of matrices: sums in a fixed order give equal models on any number
+    of cores, and a library's threads do not fight a busy machine for them.
+    """
+    size = columns.shape[1]
+    for row in range(columns.shape[0]):
+        ln_a, ln_k = x[size + linear], x[size + linear + 1]
+        for c in range(size):
+            ln_a += columns[row, c] * x[c]
+        for c in range(linear):
+            ln_k += columns[row, c] * x[size + c]
+        out[0, row], out[1, row] = ln_a, ln_k
+
+
+@kernel
+def _accumulate_into(
+    columns: Floats32,
+    linear: int,
+    bend: Floats,
+    residual: Floats,
+    expected: Floats,
+    gradient: Floats,
+    information: Floats,
+) -> None:
+    """Add up gradient and the lower triangle of the information; `bend` is d ln rate / d ln k."""
+    size = columns.shape[1]
+    slopes = np.empty(size + linear + 2)
+    for row in range(columns.shape[0]):
+        for c in range(size):
+            slopes[c] = columns[row, c]
+        for c in range(linear):
+            slopes[size + c] = bend[row] * columns[row, c]
+        slopes[size + linear], slopes[size + linear + 1] = 1.0, bend[row]
+        for a in range(slopes.size):
+            gradient[a] += residual[row] * slopes[a]
+            weighted = expected[row] * slopes[a]
+            for b in range(a + 1):
+                information[a, b] += weighted * slopes[b]
 
 
 def _penalty_scores(table: Exposures, basis: HingeBasis) -> dict[float, float]:
