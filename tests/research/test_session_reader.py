@@ -115,9 +115,7 @@ def test_commands_train_list_and_show(recorded: tuple[Path, int], tmp_path: Path
     """The documented commands, from a session to a model that `models list` finds servable."""
     run = CliRunner()
     out = tmp_path / "models" / "fill"
-    trained = run.invoke(
-        commands, ["train", "fill", str(recorded[0]), "--out", str(out), "--json"]
-    )
+    trained = run.invoke(commands, ["train", "fill", str(recorded[0]), "--out", str(out), "--json"])
     assert trained.exit_code == 0, trained.output
     report = json.loads(trained.stdout)
     assert report["name"] == "fill"

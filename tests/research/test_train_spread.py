@@ -51,7 +51,7 @@ def test_held_out_figures_compare_with_mean_and_analytic() -> None:
     fitted, held = split_by_time(table, gap_s=60.0)
     fit = fit_spread(fitted)
     found = score(fit.head, held, pooled_mean=float(fitted.adverse.mean()))
-    ceiling = 1.0 - float(((true[-len(held):] - held.adverse) ** 2).mean()) / found.mse_pooled_mean
+    ceiling = 1.0 - float(((true[-len(held) :] - held.adverse) ** 2).mean()) / found.mse_pooled_mean
     assert found.r2 == pytest.approx(ceiling, abs=0.03)
     assert found.mse_analytic == pytest.approx(found.mse_pooled_mean + 0.49, rel=0.15)
     assert found.fills == len(held)
