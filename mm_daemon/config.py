@@ -157,6 +157,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Params(
             venue=self.venue.name,
             account=self.venue.account,
+            shard=self.daemon.shard,
             environment=self.daemon.environment,
             underlyings=self.underlyings,
             breaker=self.breaker,
@@ -185,6 +186,8 @@ def load(path: Path) -> Config:
         text = path.read_text()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text: {error.reason}") from error
     return parse(text, str(path))
 
 
