@@ -28,6 +28,9 @@ from mm_daemon.domain.orders import (
 from mm_daemon.domain.outputs import FillRecord
 from mm_daemon.domain.units import COIN_SCALE, Ns, to_coin_e8
 
+LIVE_SOURCES = ("stream", "reply")
+"""Fills that happen now. What a reconcile finds happened before, and no window is about it."""
+
 
 class AccountDesk:
     """Handlers of account events over the state."""
@@ -52,8 +55,8 @@ class AccountDesk:
         s.working.on_fill(fill, now_ns)
         return True
 
-    def record_fill(self, fill: FillEvidence, now_ns: Ns) -> None:
-        """What follows from a booked fill: controls, counters, ledger, log."""
+    def _count_fill(self, fill: FillEvidence, now_ns: Ns) -> None:
+        """Into the windows of our own market-maker protection."""
         s = self._s
         lot_delta, lot_vega_usd = s.lot_risk(fill.instrument_id)
         s.breaker.on_fill(
@@ -64,6 +67,12 @@ class AccountDesk:
             lot_vega_usd=lot_vega_usd,
             now_ns=now_ns,
         )
+
+    def record_fill(self, fill: FillEvidence, now_ns: Ns) -> None:
+        """What follows from a booked fill: controls, counters, ledger, log."""
+        s = self._s
+        if fill.source in LIVE_SOURCES:
+            self._count_fill(fill, now_ns)
         self.fills_applied += 1
         s.metrics.add("mm_fills_total", source=fill.source)
         theo = float(s.theo.price[fill.instrument_id])

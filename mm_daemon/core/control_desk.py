@@ -156,7 +156,8 @@ class ControlDesk:
         s = self._s
         return s.modes.is_reconciled and all(
             s.calibrator.current(name) is not None
-            and math.isfinite(self._divergence_bps(params))
+            and math.isfinite(s.forwards.perpetual(name))
+            and params.price_index in s.market.index_price
             and s.settle_currency[name] in s.margin_use
             and s.skew.is_ready(name)
             and math.isfinite(s.risk.worst_stress_usd(name))
@@ -250,10 +251,11 @@ class ControlDesk:
         )
 
     def _divergence_bps(self, params: UnderlyingParams) -> float:
-        """Index against perpetual; NaN (which trips) where either is missing."""
+        """Index against perpetual; 0 where one is missing, which other controls judge."""
         index = self._s.market.index_price.get(params.price_index, math.nan)
         perpetual = self._s.forwards.perpetual(params.name)
-        return abs(perpetual / index - 1.0) * 1e4
+        apart = abs(perpetual / index - 1.0) * 1e4
+        return apart if math.isfinite(apart) else 0.0
 
     def _rms_vp(self, name: str) -> float:
         calibration = self._s.calibrator.current(name)

@@ -408,11 +408,6 @@ class Engine:
         self._follow_modes(now_ns)
         self._begin_sweep(self.modes.generation, now_ns)
 
-    def assume_reconciled(self) -> None:
-        """For a rehearsal without a venue (`warm_up`): there is nothing to reconcile with."""
-        self.modes.is_reconciled = True
-        self.reconciles.last_clean_ns = 1
-
     # -- acts -------------------------------------------------------------------------------------
 
     def _follow_modes(self, now_ns: Ns) -> None:

@@ -2,8 +2,8 @@
 
 A kernel compiles at its first call, which costs seconds when its cache is cold; inside a step that
 would stall the loop until the watchdog acts. So a small synthetic market runs once through the very
-engine that will trade, from the catalogue to a quote that passes the risk gate. Nothing of it
-survives; nothing of it can reach a socket.
+engine that will trade, from the catalogue to a quote and a hedge that pass the risk gate. Nothing
+of it survives; nothing of it can reach a socket.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ from mm_daemon.core.skew_exchange import FACTORS_BESIDE_VEGA, FactorsResult
 from mm_daemon.domain.errors import InvariantError
 from mm_daemon.domain.events import (
     AccountConfirmed,
+    AccountsRead,
     BookChanged,
     CreditLimits,
     Event,
     IndexSeen,
     InstrumentsRead,
+    OpenOrdersRead,
+    PositionsRead,
     SessionChanged,
     SessionPhase,
     TickerSeen,
+    TradesRead,
 )
 from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.grid import TickGrid
@@ -37,21 +41,38 @@ from mm_daemon.domain.inputs import (
     Start,
 )
 from mm_daemon.domain.instruments import FeeSchedule, Instrument, Kind
-from mm_daemon.domain.intents import MassQuote
-from mm_daemon.domain.orders import AccountEvidence
+from mm_daemon.domain.intents import (
+    MassQuote,
+    ReadAccounts,
+    ReadOpenOrders,
+    ReadPositions,
+    ReadTrades,
+)
+from mm_daemon.domain.orders import AccountEvidence, FillEvidence, PositionEvidence
 from mm_daemon.domain.outputs import AskFactors, AskFit, AskInference
 from mm_daemon.domain.permission import PERMISSION_ALL
-from mm_daemon.domain.units import COIN_SCALE, NS_PER_DAY, NS_PER_S, CoinE8, Ns, tte_years
+from mm_daemon.domain.units import (
+    COIN_SCALE,
+    NS_PER_DAY,
+    NS_PER_S,
+    CoinE8,
+    Lots,
+    Ns,
+    Side,
+    tte_years,
+)
+from mm_daemon.domain.views import VIEWS
 from mm_daemon.pricing.black76 import price as black76_price
 from mm_daemon.pricing.surface import Surface, SurfaceSlice
 from mm_daemon.pricing.svi import SviSlice
+from mm_daemon.pricing.warm import warm_kernels
 
 NOW = 1_800_000_000 * NS_PER_S
 SPOT = 100_000.0
 VOL = 0.6
 STRIKES = (80_000.0, 90_000.0, 95_000.0, 100_000.0, 105_000.0, 110_000.0, 120_000.0)
 EXPIRY_DAYS = (7, 30)
-FLUSHES = 30
+FLUSHES = 60
 _FEES = FeeSchedule(maker=0.0, taker=0.0, premium_cap=0.125, delivery=0.0, delivery_cap=0.125)
 _GRID = TickGrid(tick_e9=100_000, above=50, step=5)
 
@@ -61,33 +82,95 @@ def warm_up(start: Start) -> int:
 
     Raises: InvariantError where not one quote came out, for then kernels are still cold.
     """
+    warm_kernels()
     engine = Engine(msgspec.structs.replace(start, checkpoint=b"", ledger_tail=b""))
     instruments = _instruments(start)
     engine.on_input(start, Ns(NOW))
     engine.on_input(LatchChanged(generation=1, permission=PERMISSION_ALL, tasks=0), Ns(NOW))
     engine.on_input(PermitChanged(deadline_ns=Ns(NOW + NS_PER_DAY)), Ns(NOW))
     engine.on_events([InstrumentsRead(0, instruments), *_account(), *_market(instruments)], Ns(NOW))
-    engine.assume_reconciled()
     messages = 0
     for flush in range(1, FLUSHES + 1):
         now_ns = Ns(NOW + flush * NS_PER_S // 5)
         engine.on_events(_market(instruments, drift=1e-5 * flush), now_ns)
         engine.on_timer(now_ns)
         engine.decide(now_ns)
-        messages += sum(isinstance(intent, MassQuote) for intent in engine.take_intents())
-        for output in engine.take_outputs():
-            if isinstance(output, AskFit | AskFactors | AskInference):
-                _answer(engine, output, start, now_ns)
+        quoted = _serve(engine, instruments, start, now_ns)
+        if quoted and not messages:
+            engine.on_events([_fill(instruments, now_ns)], now_ns)
+        messages += quoted
         engine.metrics()
+    for name in VIEWS:
+        engine.view(name, now_ns)
     engine.digest()
     if messages == 0:
         raise InvariantError("the warm-up came to no quote: the first real one would stall")
     return messages
 
 
+def _serve(engine: Engine, instruments: tuple[Instrument, ...], start: Start, now_ns: Ns) -> int:
+    """Answers what the engine asked, as a venue with one position would; quotes it sent."""
+    quoted = 0
+    events: list[Event] = []
+    for intent in engine.take_intents():
+        quoted += isinstance(intent, MassQuote)
+        if isinstance(intent, ReadTrades):
+            events.append(TradesRead(intent.request_id, intent.currency, (), False))
+        elif isinstance(intent, ReadOpenOrders):
+            events.append(OpenOrdersRead(intent.request_id, (), now_ns))
+        elif isinstance(intent, ReadPositions):
+            events.append(PositionsRead(intent.request_id, _positions(instruments)))
+        elif isinstance(intent, ReadAccounts):
+            coins = dict.fromkeys(one.settle_currency for one in instruments)
+            events.append(AccountsRead(intent.request_id, tuple(_funds(coin) for coin in coins)))
+    engine.on_events(events, now_ns)
+    for output in engine.take_outputs():
+        if isinstance(output, AskFit | AskFactors | AskInference):
+            _answer(engine, output, start, now_ns)
+    return quoted
+
+
+def _positions(instruments: tuple[Instrument, ...]) -> tuple[PositionEvidence, ...]:
+    """Enough of the first option and of the perpetual that greeks, P&L and hedges have work."""
+    first_option = next(one for one in instruments if one.is_option)
+    return tuple(
+        PositionEvidence(
+            instrument_id=one.id,
+            lots=Lots(100),
+            average_price_e8=COIN_SCALE // 20,
+            mark_price_e8=COIN_SCALE // 20,
+            realized_funding_e8=CoinE8(0),
+            ts_venue_ns=Ns(NOW),
+        )
+        for one in (first_option, instruments[0])
+    )
+
+
+def _fill(instruments: tuple[Instrument, ...], now_ns: Ns) -> FillEvidence:
+    option = next(one for one in instruments if one.is_option)
+    return FillEvidence(
+        trade_id="1",
+        order_id="1",
+        client_id="",
+        instrument_id=option.id,
+        side=Side.SELL,
+        price_e8=COIN_SCALE // 20,
+        lots=Lots(1),
+        fee_e8=CoinE8(0),
+        fee_currency=option.settle_currency,
+        is_maker=True,
+        ts_venue_ns=now_ns,
+        mark_price_e8=0,
+        index_price_e8=round(SPOT) * COIN_SCALE,
+        is_quote=True,
+        source="stream",
+    )
+
+
 def _answer(
     engine: Engine, ask: AskFit | AskFactors | AskInference, start: Start, now_ns: Ns
 ) -> None:
+    """Slow work, answered at once."""
     if isinstance(ask, AskFit):
         result = msgspec.msgpack.encode(FitReply(surface=_surface(ask.underlying, now_ns)))
         engine.on_input(FitAnswer(ask.ask_id, ask.underlying, result, "", 0), now_ns)
