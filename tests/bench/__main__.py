@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +22,8 @@ from tests.bench.figures import Figure, as_json, table
 from tests.bench.peer import Plan
 
 ROUNDS, ROUNDS_QUICK = 200, 40
+LOAD_MAX = 0.2
+"""Running processes a core beside the bench; above it, timings are those of the crowd."""
 
 Section = Callable[[], list[Figure]]
 
@@ -35,13 +39,26 @@ def main() -> int:
     if unknown:
         parser.error(f"unknown section {unknown[0]!r}; known: {', '.join(NAMES)}")
     sections = _sections(is_quick=chosen.quick)
-    figures: list[Figure] = []
+    figures = [_machine()]
     for name in wanted:
         sys.stderr.write(f"bench: {name}\n")
         figures += sections[name]()
     sys.stdout.write(as_json(figures).decode() if chosen.json else table(figures))
     sys.stdout.write("\n")
     return 0
+
+
+def _machine() -> Figure:
+    """How busy the machine was before the bench began: on a busy one nothing below is true."""
+    cores = os.cpu_count() or 1
+    return Figure(
+        section="Machine",
+        name="load a core before the start",
+        value=os.getloadavg()[0] / cores,
+        unit="",
+        goal=LOAD_MAX,
+        note=f"{cores} cores, {platform.machine()}, Python {platform.python_version()}",
+    )
 
 
 def _wire_and_replay(*, is_quick: bool) -> list[Figure]:

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from mm_daemon.inference.manifest import MANIFEST
 from mm_daemon.ipc.session import list_sessions
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +24,7 @@ def write_config(place: Path, venue_port: int) -> Path:
     text = EXAMPLE.read_text()
     head, btc, _eth = re.split(r"^\[\[underlyings\]\]$", text, flags=re.MULTILINE)
     text = f"{head}[[underlyings]]{btc}"
-    has_models = (ROOT / "models").is_dir()
+    has_models = all((ROOT / "models" / one / MANIFEST).is_file() for one in ("fill", "spread"))
     changes = {
         "data_dir": f'"{place / "var"}"',
         "ws_url": f'"ws://127.0.0.1:{venue_port}/ws/api/v2"',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -37,7 +38,10 @@ def measure() -> list[Figure]:
         finally:
             daemon.stop()
         if started_s is None:
-            return [skipped(SECTION, f"no quote within {WAIT_S_MAX:.0f} s")]
+            log = daemon.log_path.read_text()
+            sys.stderr.write(log[-2000:])
+            faults = [line for line in log.splitlines() if line.startswith("mm-daemon: ")]
+            return [skipped(SECTION, faults[-1] if faults else f"none in {WAIT_S_MAX:.0f} s")]
     return [
         Figure(
             section=SECTION,
