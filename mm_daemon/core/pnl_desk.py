@@ -75,11 +75,13 @@ class PnlDesk:
     def step(self, now_ns: Ns) -> None:
         """Explains the last second, and tells the loss limits the equity."""
         s = self._s
-        if now_ns < self._due_ns or not s.portfolio.is_open:
+        if now_ns < self._due_ns or not s.portfolio.is_open or not s.modes.is_informed:
             return
         self._due_ns = now_ns + STEP_NS
         self._mark_out(now_ns)
-        marks, theos = _e8(s.market.mark), _e8(s.theo.price)
+        # What has no theo now is carried at its mark, or equity would jump by its whole value.
+        theos = _e8(np.where(np.isfinite(s.theo.price), s.theo.price, s.market.mark))
+        marks = _e8(s.market.mark)
         venue_usd = desk_usd = 0.0
         for currency in self._currencies:
             index = self._index_usd(currency)
