@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -106,6 +107,7 @@ class Simulation:
         self.scheduler = Scheduler(self.start_ns)
         self.network = Network(self.scheduler, plan.seed, plan.latency, plan.faults)
         self.exchange = venue.exchange
+        self._world = venue.world
         self.venue = VenueHost(self.scheduler, venue.wire, self.network, parts.language.classify)
         layout = Layout(runtime_dir=directory / "run", state_dir=directory / "state")
         layout.create()
@@ -118,8 +120,11 @@ class Simulation:
         self.lives: list[SimulatedTrader] = []
         self.killed_at_step: int | None = None
         self.is_permit_renewed = plan.is_permit_renewed
+        self.ledger_bytes_lost = 0
+        """What the next unclean end takes from the ledger's tail, as a host crash may."""
+        self.adopted_at_ns = 0
+        """When the newest life began that found no ledger and took its books from the venue."""
         self._epoch = 0
-        self._crash_cut: int | None = None
         self._tools = TraderTools(
             scheduler=self.scheduler,
             venue=self.venue,
@@ -201,10 +206,8 @@ class Simulation:
         if self.trader.is_alive:
             self.trader.feed(OperatorReset(generation=state.generation))
 
-    def crash(self, *, is_host_crash: bool = False, ledger_bytes_lost: int = 0) -> None:
-        """SIGKILL between two steps; a host crash also loses the ledger's unsynced tail."""
-        end = self.journals.ledger_end()
-        self._crash_cut = max(0, end - ledger_bytes_lost) if ledger_bytes_lost else None
+    def crash(self, *, is_host_crash: bool = False) -> None:
+        """SIGKILL between two steps. When the host goes, the sockets just fall silent."""
         self.trader.end(is_host_crash=is_host_crash)
 
     def disconnect(self, conn: Conn, *, is_half_open: bool = False) -> bool:
@@ -214,6 +217,12 @@ class Simulation:
             return False
         self.venue.sever(socket, is_noticed_by_client=not is_half_open)
         return True
+
+    def skip_to(self, at_ns: int) -> None:
+        """The host sleeps and the market with it; both wake up at `at_ns`."""
+        assert at_ns >= self.scheduler.now_ns, (at_ns, self.scheduler.now_ns)
+        self._world.skip(at_ns // 1_000)
+        self.scheduler.now_ns = at_ns
 
     def drain(self) -> None:
         """SIGTERM."""
@@ -269,6 +278,26 @@ class Simulation:
         hasher.update(self.trader.node.digest())
         return hasher.hexdigest()
 
+    def own_crossed(self) -> list[str]:
+        """Instruments in which our own bid meets our own ask, at the venue."""
+        found = []
+        for spec in self.exchange.instruments():
+            own = [o for o in self.exchange.resting(spec.name) if o.account == self.parts.account]
+            bids = [order.price_e8 or 0 for order in own if order.sign > 0]
+            asks = [order.price_e8 or 0 for order in own if order.sign < 0]
+            if bids and asks and max(bids) >= min(asks):
+                found.append(spec.name)
+        return found
+
+    def isolate(self, directory: Path) -> None:
+        """Gives a forked child files of its own; page and memory are its own already."""
+        state = directory / "state"
+        shutil.rmtree(state, ignore_errors=True)
+        shutil.copytree(self.layout.state_dir, state)
+        self.layout = Layout(runtime_dir=directory, state_dir=state)
+        self.latch.path = self.layout.latch
+        self.page.path = self.layout.page
+
     # -- inside ---------------------------------------------------------------------------------
 
     def _start_trader(self, incarnation: int) -> None:
@@ -276,6 +305,8 @@ class Simulation:
         clock = StampedClock(self._mono_ns, self.scheduler.now_ns)
         ledger_before = self.journals.last_ledger()
         recovered = recovered_from(ledger_before) if self.lives else NOTHING_RECOVERED
+        if not recovered.checkpoint and not recovered.records:
+            self.adopted_at_ns = self.scheduler.now_ns
         session, tape, ledger = self.journals.open(self.scheduler.now_ns)
         self._epoch += 1
         start = Start(
@@ -310,8 +341,8 @@ class Simulation:
         if is_clean:
             self.journals.close()
         else:
-            self.journals.crash(self._crash_cut)
-            self._crash_cut = None
+            lost, self.ledger_bytes_lost = self.ledger_bytes_lost, 0
+            self.journals.crash(self.journals.ledger_end() - lost if lost else None)
         self.guard.trader_ended(is_clean=is_clean)
 
     def _make_sweep(self, done: Callable[[], None]) -> Sweep:

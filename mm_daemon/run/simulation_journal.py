@@ -26,7 +26,7 @@ from mm_daemon.ipc.segments import (
     segment_indices,
     segment_path,
 )
-from mm_daemon.ipc.session import create_session, previous_session
+from mm_daemon.ipc.session import create_session, machine_facts, previous_session, write_header
 from mm_daemon.ipc.tape import Tape, read_tape
 from mm_daemon.kernel.pump import Journal
 
@@ -161,6 +161,7 @@ class DiskJournals:
 
     def open(self, start_ns: int) -> tuple[str, Journal, Journal]:
         path = create_session(self.directory, start_ns)
+        write_header(path, {"machine": machine_facts(None)})
         self.paths.append(path)
         self._open = Tape(path, segment_bytes=SEGMENT_BYTES), Ledger(path)
         return path.name, *self._open
@@ -186,6 +187,7 @@ class DiskJournals:
         if cut_at is None:
             return
         path = segment_path(self.paths[-1], LEDGER_STEM, 0)
+        cut_at = max(cut_at, SEGMENT_HEADER_BYTES)
         with path.open("r+b") as file:
             size = os.fstat(file.fileno()).st_size
             file.seek(cut_at)

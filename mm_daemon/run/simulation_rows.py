@@ -18,14 +18,16 @@ from mm_daemon.domain.units import NS_PER_MS, NS_PER_S
 from mm_daemon.run.simulate import DaemonParts, Simulation, SimulationPlan
 from mm_daemon.run.simulation_checks import venue_trades, violations
 from mm_daemon.run.simulation_journal import Journals, MemoryJournals
-from mm_daemon.run.simulation_worlds import START_US, small_venue, whole_venue
+from mm_daemon.run.simulation_worlds import EXPIRY_START_US, START_US, small_venue, whole_venue
 from mm_daemon.sim.faults import FaultRates
-from mm_daemon.sim.scenario import AckDelay, Fault, FeedGap, Outage, Scenario, ShortExpiry
+from mm_daemon.sim.scenario import AckDelay, Fault, FeedGap, Outage, Scenario
 from mm_daemon.sim.small_world import SmallWorldConfig
 from mm_daemon.sim.spec import SECOND_US
 
-SETTLE_S: Final = 20.0
+SETTLE_S: Final = 10.0
 DRAIN_TIMEOUT_S: Final = 60.0
+HOST_CRASH_BYTES: Final = 2_000
+"""Of the ledger that a host crash takes with it."""
 
 
 class Act(Enum):
@@ -61,7 +63,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     venue_faults: tuple[tuple[str, float, float], ...] = ()
     """("outage", at, for), ("slow_acks", at, for) or ("gap", at, messages)."""
     strikes: int = 5
-    short_expiry_s: float = 0.0
+    start_us: int = START_US
+    dated_ahead_s: float = 2 * 86_400.0
+    skip: tuple[float, float] | None = None
+    """From when to when host and market sleep."""
     vol_multiple: float = 1.0
     takes_per_s: float = 3.0
     whole: bool = False
@@ -70,6 +75,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     band_delta_coin: float = 0.25
 
 
+EXPIRY_S: Final = 22_500.0
+"""From EXPIRY_START_US to 08:00 UTC."""
 _LOSSY: Final = FaultRates(lost=0.01, late=0.02, doubled=0.01, overtaken=0.01)
 _LOSSES: Final = FaultRates(lost=0.02)
 
@@ -84,10 +91,14 @@ _TABLE: Final = (
     ),
     Row(
         name="expiry",
-        description="Options that expire after 75 s, delivered at the average of the last minute.",
-        seconds=90.0,
-        short_expiry_s=75.0,
-        takes_per_s=6.0,
+        description="Host and market sleep from quoting to 70 s before a weekly expiry.",
+        seconds=EXPIRY_S + 30.0,
+        start_us=EXPIRY_START_US,
+        dated_ahead_s=0.0,
+        strikes=9,
+        skip=(40.0, EXPIRY_S - 70.0),
+        takes_per_s=12.0,
+        vol_multiple=2.0,
     ),
     Row(
         name="kill",
@@ -178,11 +189,11 @@ _TABLE: Final = (
     ),
     Row(
         name="whole_expiry",
-        description="All of the listed BTC world, and options that expire after three minutes.",
-        seconds=200.0,
+        description="All of the listed BTC world, asleep until 70 s before a weekly expiry.",
+        seconds=EXPIRY_S + 30.0,
         whole=True,
-        short_expiry_s=180.0,
-        stop_before_expiry_s=30.0,
+        start_us=EXPIRY_START_US,
+        skip=(30.0, EXPIRY_S - 70.0),
     ),
 )  # fmt: skip
 ROWS: Final = {row.name: row for row in _TABLE}
@@ -216,21 +227,19 @@ def build(
     """The row's daemon and world, with its acts scheduled, not yet started."""
     faults = _venue_faults(row)
     if row.whole:
-        expiries = (ShortExpiry(after_min=row.short_expiry_s / 60.0),) if row.short_expiry_s else ()
         script = Scenario(
             name=row.name,
             description=row.description,
             delivery_window_s=60.0,
-            short_expiries=expiries,
         )
-        venue = whole_venue(script, seed=seed, underlyings=row.underlyings)
+        venue = whole_venue(script, seed=seed, underlyings=row.underlyings, start_us=row.start_us)
     else:
         venue = small_venue(
             SmallWorldConfig(
                 seed=seed,
-                start_us=START_US,
+                start_us=row.start_us,
                 strikes=row.strikes,
-                short_expiry_s=row.short_expiry_s,
+                dated_ahead_s=row.dated_ahead_s,
                 vol_multiple=row.vol_multiple,
                 option_takes_per_s=row.takes_per_s,
                 faults=faults,
@@ -243,6 +252,9 @@ def build(
         journals if journals is not None else MemoryJournals(),
         directory,
     )
+    if row.skip is not None:
+        from_ns, to_ns = (sim.start_ns + round(at_s * NS_PER_S) for at_s in row.skip)
+        sim.scheduler.at(from_ns, lambda: sim.skip_to(to_ns), "act.skip")
     for timed in row.acts:
         at_ns = sim.start_ns + round(timed.at_s * NS_PER_S)
         sim.scheduler.at(at_ns, lambda act=timed.act: do(sim, act), f"act.{timed.act.value}")  # type: ignore[misc]
@@ -264,7 +276,8 @@ def do(sim: Simulation, act: Act) -> None:
     elif act is Act.CRASH:
         sim.crash()
     elif act is Act.HOST_CRASH:
-        sim.crash(is_host_crash=True, ledger_bytes_lost=2_000)
+        sim.ledger_bytes_lost = HOST_CRASH_BYTES
+        sim.crash(is_host_crash=True)
     elif act is Act.PAUSE:
         sim.trader.pause(3_000 * NS_PER_MS)
     else:
@@ -315,7 +328,7 @@ def run_row(
         steps=sim.scheduler.steps,
         lives=len(sim.lives),
         risk_frames=sum(len(life.risk_writes) for life in sim.lives),
-        trades=venue_trades(sim).total(),
+        trades=len(venue_trades(sim)),
         open_orders=sim.open_orders(),
         recoveries_s=tuple(ns / NS_PER_S for ns in sim.guard.recoveries_ns),
         digest=sim.digest(),
@@ -326,7 +339,7 @@ def run_row(
 def _venue_faults(row: Row) -> tuple[Fault, ...]:
     made: list[Fault] = []
     for kind, at_s, amount in row.venue_faults:
-        at_us = START_US + round(at_s * SECOND_US)
+        at_us = row.start_us + round(at_s * SECOND_US)
         if kind == "outage":
             made.append(Outage(at_us, at_us + round(amount * SECOND_US)))
         elif kind == "slow_acks":

@@ -13,7 +13,9 @@ from mm_daemon.sim.small_world import SmallWorld, SmallWorldConfig
 from mm_daemon.sim.world import World, WorldConfig, exchange_config
 
 START_US: Final = 1_795_003_200_000_000
-"""2026-11-18 12:00:00 UTC: between two settlements, days before a weekly expiry."""
+"""2026-11-18 12:00:00 UTC, a Wednesday: between two settlements."""
+EXPIRY_START_US: Final = START_US + 135_900_000_000
+"""2026-11-20 01:45:00 UTC: six and a quarter hours before a weekly expiry."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class SimulatedVenue:
     """A started world behind a wire."""
 
     exchange: Exchange
+    world: SmallWorld | World
     wire: WireVenue
     start_us: int
 
@@ -31,7 +34,7 @@ def small_venue(config: SmallWorldConfig) -> SimulatedVenue:
     world = SmallWorld(config, exchange)
     world.start()
     wire = WireVenue(exchange, world, AuthDesk(salt=f"seed {config.seed}"))
-    return SimulatedVenue(exchange, wire, config.start_us)
+    return SimulatedVenue(exchange, world, wire, config.start_us)
 
 
 def whole_venue(
@@ -44,6 +47,5 @@ def whole_venue(
         exchange,
     )
     world.start()
-    return SimulatedVenue(
-        exchange, WireVenue(exchange, world, AuthDesk(salt=f"seed {seed}")), start_us
-    )
+    wire = WireVenue(exchange, world, AuthDesk(salt=f"seed {seed}"))
+    return SimulatedVenue(exchange, world, wire, start_us)

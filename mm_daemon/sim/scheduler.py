@@ -32,6 +32,7 @@ class Scheduler:
 
     def __init__(self, start_ns: int) -> None:
         self.now_ns = start_ns
+        """May be set forward: what was due before then runs at once."""
         self.steps = 0
         self.label = ""
         """Of the event that ran last."""
@@ -58,7 +59,8 @@ class Scheduler:
         """Runs one event; False where there is none."""
         if self.next_ns() is None:
             return False
-        self.now_ns, _, event = heapq.heappop(self._queue)
+        at_ns, _, event = heapq.heappop(self._queue)
+        self.now_ns = max(at_ns, self.now_ns)
         assert event.act is not None
         act, event.act = event.act, None
         self.steps += 1

@@ -41,17 +41,17 @@ MAKER: Final = MakerConfig(
 )  # fmt: skip
 FUTURES_US: Final = 250_000
 PUBLISH_US: Final = SECOND_US
-DATED_AHEAD_US: Final = 2 * 86_400 * SECOND_US
-"""The dated expiry that is kept is the first one at least this far away."""
+RESUME_US: Final = 3 * SECOND_US
 
 
 class SmallWorldConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What is listed and how much happens. `short_expiry_s` 0 lists no expiry of minutes."""
+    """What is listed and how much happens."""
 
     seed: int
     start_us: int
     strikes: int = 5
-    short_expiry_s: float = 0.0
+    dated_ahead_s: float = 2 * 86_400.0
+    """The dated expiry listed is the first one that has a future and is at least this far away."""
     delivery_window_s: float = 60.0
     vol_multiple: float = 1.0
     option_takes_per_s: float = 3.0
@@ -135,6 +135,11 @@ class SmallWorld:
         self._now_us = to_us
         self.exchange.advance(to_us)
         self._collect()
+
+    def skip(self, to_us: int) -> None:
+        """The market sleeps: whatever falls due before `to_us` happens then."""
+        moved = [(max(at_us, to_us), order, act) for at_us, order, act in self._queue]
+        self._queue = sorted(moved, key=lambda due: due[:2])
 
     def drain_events(self) -> list[Event]:
         self._collect()
@@ -220,20 +225,17 @@ class SmallWorld:
 
     def _list(self, now_us: int) -> None:
         config = self.config
-        short_us = config.start_us + round(config.short_expiry_s * SECOND_US)
-        extra = (short_us,) if config.short_expiry_s else ()
-        listing = ListingBook(terms=(TERMS[NAME],), extra_expiries_us=extra)
+        ahead_us = round(config.dated_ahead_s * SECOND_US)
+        listing = ListingBook(terms=(TERMS[NAME],))
         spot = self.market.spot(NAME, now_us)
         found = listing.missing(now_us, {NAME: spot})
         dated = min(
             spec.expiry_us
             for spec in found
-            if not (spec.is_option or spec.is_perpetual)
-            and spec.expiry_us - now_us > DATED_AHEAD_US
+            if not (spec.is_option or spec.is_perpetual) and spec.expiry_us - now_us >= ahead_us
         )
         kept = [s for s in found if s.is_perpetual or (not s.is_option and s.expiry_us == dated)]
-        for expiry_us in (*extra, dated):
-            kept += _nearest(found, expiry_us, spot, config.strikes)
+        kept += _nearest(found, dated, spot, config.strikes)
         for spec in kept:
             self._specs[spec.name] = spec
             self.exchange.list_instrument(spec, now_us)
@@ -242,12 +244,14 @@ class SmallWorld:
                 self._futures[spec.name] = FutureMaker(spec, tte_years)
         self.market.list_options(NAME, [spec for spec in kept if spec.is_option], now_us)
         self.maker.rows_added()
-        for expiry_us in extra:
-            self._schedule(expiry_us, self._drop)
-            self._schedule(expiry_us + 3 * SECOND_US, self._resume)
+        self._schedule(dated, self._drop)
+        self._schedule(dated + RESUME_US, self._resume)
 
     def _drop(self, now_us: int) -> None:
         """What has expired leaves the chain."""
+        expired = [name for name in self._futures if self._specs[name].expiry_us <= now_us]
+        for name in expired:
+            del self._futures[name]
         self.maker.rows_kept(self.chain.drop_expired(now_us))
 
     def _resume(self, _: int) -> None:

@@ -164,6 +164,11 @@ class World:
         self.exchange.advance(to_us)
         self._collect()
 
+    def skip(self, to_us: int) -> None:
+        """The market sleeps: whatever falls due before `to_us` happens then."""
+        moved = [(max(at_us, to_us), order, act) for at_us, order, act in self._queue]
+        self._queue = sorted(moved, key=lambda due: due[:2])
+
     def drain_events(self) -> list[Event]:
         """Everything the exchange published since the last call, in order."""
         self._collect()

@@ -1,0 +1,67 @@
+"""What we believe of cash, positions and trades is what the venue's own ledgers say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mm_daemon.run.simulation_checks import (
+    book_violations,
+    fill_violations,
+    venue_trades,
+    violations,
+)
+from mm_daemon.run.simulation_rows import ROWS, settle
+from mm_daemon.sim.exchange_records import CashKind
+from tests.simulation.rig import IS_LONG, quoting, simulation
+
+
+def test_quotes_rest_are_traded_and_never_meet_each_other(tmp_path: Path) -> None:
+    sim = quoting(simulation("busy", tmp_path, seed=1))
+    for _ in range(120):
+        sim.run_for(0.1)
+        assert sim.own_crossed() == []
+    assert sim.open_orders() >= 10
+    assert len(venue_trades(sim)) >= 5
+    assert not sim.defects()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4] if IS_LONG else [1])
+def test_an_expiry_settles_to_the_venues_cash(seed: int, tmp_path: Path) -> None:
+    """Options and a future held to their end, delivered at the average of the last minute."""
+    sim = simulation("expiry", tmp_path, seed=seed)
+    sim.run_for(ROWS["expiry"].seconds)
+    kinds = {move.kind for move in sim.exchange.cash_ledger() if move.account == sim.parts.account}
+    assert CashKind.DELIVERY in kinds
+    assert len(venue_trades(sim)) > 10
+    settle(sim, 2.0)
+    assert violations(sim) == []
+
+
+@pytest.mark.skipif(not IS_LONG, reason="the whole listed world takes a minute: MM_LONG=1")
+def test_the_whole_world_settles_an_expiry(tmp_path: Path) -> None:
+    sim = simulation("whole_expiry", tmp_path, seed=1)
+    sim.run_for(ROWS["whole_expiry"].seconds)
+    kinds = {move.kind for move in sim.exchange.cash_ledger() if move.account == sim.parts.account}
+    assert CashKind.DELIVERY in kinds
+    settle(sim, 5.0)
+    assert violations(sim) == []
+
+
+def test_books_agree_at_any_quiet_moment(tmp_path: Path) -> None:
+    """Not only at the end: whenever nothing is on its way, cash and positions are equal."""
+    sim = simulation("busy", tmp_path, seed=4)
+    looks = 0
+    for _ in range(60):
+        sim.run_for(0.2)
+        if sim.parts.books(sim.trader.node).cash_e8 and not _is_moving(sim):
+            looks += 1
+            assert book_violations(sim) == []
+    assert looks >= 20
+    settle(sim, 2.0)
+    assert fill_violations(sim) == []
+
+
+def _is_moving(sim) -> bool:  # type: ignore[no-untyped-def]
+    return any(pipe.in_flight for pipe in sim.network.pipes)
