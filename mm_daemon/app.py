@@ -68,8 +68,10 @@ def lock_path() -> Path | None:
 # -- mm-daemon run --------------------------------------------------------------------------------
 
 
-def run(config_path: Path | None, for_seconds: float) -> None:
-    """Resolves the configuration and becomes the guard. Does not return."""
+def run(
+    config_path: Path | None, for_seconds: float, announce: Callable[[dict[str, str]], None]
+) -> None:
+    """Resolves the configuration, says where it will answer and becomes the guard: no return."""
     config = load_config(config_path)
     layout = layout_of(config)
     for directory in (config.data_dir, layout.runtime_dir, layout.state_dir):
@@ -83,8 +85,13 @@ def run(config_path: Path | None, for_seconds: float) -> None:
     _export_inline_secrets(config)
     if is_embedded:
         os.environ["MM_SESSIONS_SINCE"] = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    sys.stdout.write(f"console: http://{config.ops.control_listen}/\n")
-    sys.stdout.flush()
+    announce(
+        {
+            "console": f"http://{config.ops.control_listen}/",
+            "metrics": f"http://{config.ops.metrics_listen}/metrics",
+            "data_dir": str(config.data_dir),
+        }
+    )
     os.execv(  # noqa: S606 - the guard replaces this process, so that one process is the parent
         sys.executable, [sys.executable, "-m", "mm_daemon.guard", str(resolved_file)]
     )
@@ -123,7 +130,7 @@ def _resolved(
             "protocol": "mm_daemon.venues.deribit.sweep",
             "rest_url": config.venue.rest_url,
             "client_id": guard.key.client_id,
-            "currencies": list(_currencies(config)),
+            "currencies": list(currencies(config)),
             **secret,
         },
         "watchdog": {"stall_ms": guard.stall_ms, "kill_after_ms": guard.kill_after_ms},
@@ -142,7 +149,8 @@ def _export_inline_secrets(config: Config) -> None:
         os.environ["MM_VENUE_KEY"] = config.venue.key.client_secret
 
 
-def _currencies(config: Config) -> tuple[str, ...]:
+def currencies(config: Config) -> tuple[str, ...]:
+    """The venue's currencies of the quoted underlyings, each once, in order."""
     return tuple(dict.fromkeys(_currency(one.name) for one in config.underlyings))
 
 
@@ -246,11 +254,19 @@ def _compute_main(config: Config, places: ChildPlaces) -> int:
 
 
 def _venue_main(config: Config, places: ChildPlaces) -> int:
-    serve_venue(EMBEDDED_VENUE, seed=1, scenario="calm", speed=1.0, tier="top")
+    serve_venue(EMBEDDED_VENUE, seed=1, scenario="calm", speed=1.0, tier="top", announce=_say)
     return 0
 
 
-def serve_venue(listen: str, *, seed: int, scenario: str, speed: float, tier: str) -> None:
+def serve_venue(
+    listen: str,
+    *,
+    seed: int,
+    scenario: str,
+    speed: float,
+    tier: str,
+    announce: Callable[[str], None],
+) -> None:
     """`mm-daemon venue`: serves until interrupted. ConfigError names what cannot be served."""
     import signal
 
@@ -259,7 +275,7 @@ def serve_venue(listen: str, *, seed: int, scenario: str, speed: float, tier: st
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        run_venue(listen, seed=seed, scenario=scenario, speed=speed, tier=tier, announce=_say)
+        run_venue(listen, seed=seed, scenario=scenario, speed=speed, tier=tier, announce=announce)
     except VenueStartError as error:
         raise ConfigError(str(error)) from error
     except KeyboardInterrupt:
@@ -369,63 +385,6 @@ def model_runner(models: dict[str, LoadedModel]) -> ModelRunner | None:
     return ModelRunner(models, time.monotonic_ns)
 
 
-# -- looking ahead --------------------------------------------------------------------------------
-
-
-def check(config_path: Path | None) -> dict[str, Any]:
-    """`mm-daemon check`, as plain values. ConfigError where the configuration is not whole."""
-    from mm_daemon.run.check import CheckPlan, Key
-    from mm_daemon.run.check import check as run_check
-    from mm_daemon.venues.deribit import preflight
-
-    config = load_config(config_path)
-    keys = [("venue.key", config.venue.key), ("guard.key", config.guard.key)]
-    trading, guard = [Key(where, key.client_id, key.secret) for where, key in keys]
-    return run_check(
-        CheckPlan(
-            origin=str(config_path or configuration.EXAMPLE),
-            environment=config.daemon.environment,
-            layout=layout_of(config),
-            data_dir=config.data_dir,
-            tokens_file=Path(config.ops.tokens_file).expanduser().resolve(),
-            listens=(
-                ("control_listen", config.ops.control_listen),
-                ("metrics_listen", config.ops.metrics_listen),
-            ),
-            load_models=lambda: _models_sentence(config),
-            rest_url=config.venue.rest_url,
-            ws_url=config.venue.ws_url,
-            clock_offset_ms_max=config.breaker.clock_offset_ms_max,
-            currencies=_currencies(config),
-            trading_key=trading,
-            guard_key=guard,
-            preflight=preflight,
-        )
-    )
-
-
-def _models_sentence(config: Config) -> str:
-    models = load_models(config)
-    if not models:
-        return "none configured: the analytic policy alone"
-    manifests = [model.manifest for model in models.values()]
-    return ", ".join(
-        f"{one.kind} {one.name} {one.version} ({one.sha256[:12]})" for one in manifests
-    )
-
-
-# -- looking back ---------------------------------------------------------------------------------
-
-
-def replay(session: Path, *, verify: bool) -> dict[str, Any]:
-    """`mm-daemon replay`, as plain values."""
-    from mm_daemon.run.replay import replay_session
-
-    report = replay_session(session, make_node(), verify=verify, lock_path=lock_path())
-    answer: dict[str, Any] = msgspec.to_builtins(report)
-    return answer
-
-
 # -- learning -------------------------------------------------------------------------------------
 
 
@@ -477,20 +436,3 @@ def _models_root(config: Config) -> Path:
     if directory.is_absolute() or directory.is_dir():
         return directory
     return Path(__file__).parent.parent / directory
-
-
-def explain(session: Path, what: str) -> dict[str, Any]:
-    """`mm-daemon explain`, as plain values. ValueError where the session does not know the id."""
-    from mm_daemon.core.engine import Engine
-    from mm_daemon.core.explain import explain_hedge, explain_option
-    from mm_daemon.run.explain import explain as run_explain
-
-    def explainer(node: Node, instrument: str, now_ns: Ns) -> msgspec.Struct:
-        engine = node.engine
-        assert isinstance(engine, Engine)
-        assert engine.state is not None, "a message was sent, so there is a catalogue"
-        instrument_id = engine.state.catalog.id_of[instrument]
-        is_option = engine.state.catalog.instruments[instrument_id].is_option
-        return (explain_option if is_option else explain_hedge)(engine, instrument_id, now_ns)
-
-    return run_explain(session, what, make_node(), explainer)

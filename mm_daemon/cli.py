@@ -74,12 +74,17 @@ def _endpoint(config: Path | None, url: str) -> Endpoint:
 def run(
     config: ConfigOption = None,
     for_seconds: Annotated[float, typer.Option("--for", help="Stop after SECONDS.")] = 0.0,
+    as_json: JsonOption = False,
 ) -> None:
     """Guard, trader, ops and compute; without a config, the embedded venue too."""
     from mm_daemon import app as root
 
+    def announce(places: dict[str, str]) -> None:
+        _show(places, as_json, lambda found: f"console: {found['console']}")
+        sys.stdout.flush()
+
     with _one_line_errors():
-        root.run(config, for_seconds)
+        root.run(config, for_seconds, announce)
 
 
 @app.command()
@@ -89,18 +94,25 @@ def venue(
     scenario: Annotated[str, typer.Option(help="Name of a shipped scenario or a file.")] = "calm",
     speed: Annotated[float, typer.Option(help="Pace of the world; the clock stays real.")] = 1.0,
     tier: Annotated[str, typer.Option(help="Rate-limit tier of the maker.")] = "top",
+    as_json: JsonOption = False,
 ) -> None:
     """The simulated exchange alone: Deribit's protocol over websocket and REST."""
     from mm_daemon import app as root
 
+    def announce(line: str) -> None:
+        _show({"venue": line.removeprefix("venue: ")}, as_json, lambda _: line)
+        sys.stdout.flush()
+
     with _one_line_errors():
-        root.serve_venue(listen, seed=seed, scenario=scenario, speed=speed, tier=tier)
+        root.serve_venue(
+            listen, seed=seed, scenario=scenario, speed=speed, tier=tier, announce=announce
+        )
 
 
 @app.command()
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Validates config, models, connectivity and venue settings; changes nothing."""
-    from mm_daemon import app as root
+    from mm_daemon import app_inspect as root
     from mm_daemon.run.check import render
 
     with _one_line_errors():
@@ -182,7 +194,7 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Re-decides a recorded session."""
-    from mm_daemon import app as root
+    from mm_daemon import app_inspect as root
 
     with _one_line_errors():
         report = root.replay(session, verify=verify)
@@ -198,11 +210,12 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Why this quote, order or fill: inputs, features, model outputs, skew terms, checks."""
-    from mm_daemon import app as root
+    from mm_daemon import app_inspect as root
+    from mm_daemon.run.explain import render
 
     with _one_line_errors():
         answer = root.explain(session, what)
-    _show(answer, as_json, lambda a: json.dumps(a, indent=2, default=str))
+    _show(answer, as_json, render)
 
 
 @app.command()
@@ -215,7 +228,7 @@ def surface(
 
     with _one_line_errors():
         report = surface_report.surface_report(file)
-    _show(report, as_json, surface_report.render)
+    _show(report, as_json, surface_report.render_text)
 
 
 train_app = typer.Typer(help="Fits a model on recorded sessions.", no_args_is_help=True)

@@ -176,3 +176,64 @@ def _instruments(sent: QuoteRecord | IntentRecord) -> list[str]:
     if isinstance(sent, IntentRecord):
         return [sent.instrument]
     return [entry[0] for entry in sent.entries]
+
+
+# -- for people ----------------------------------------------------------------------------------
+
+_COLUMNS = ("price", "edge", "fee", "adverse", "lean", "own_size", "net", "fills_per_day")
+
+
+def render(answer: dict[str, Any]) -> str:
+    """The same in lines: what it is, then each instrument's reasons."""
+    lines = [f"{answer['id']}: {answer['is']}, decided at {answer['decided_ts_ns']} ns"]
+    lines += [f"  {name}: {json.dumps(fact)}" for name, fact in answer["facts"].items()]
+    for reason in answer["reasons"]:
+        lines.append("")
+        lines += _option_lines(reason) if "bid" in reason else _hedge_lines(reason)
+        risk = reason["risk"]
+        use = ", ".join(f"{name} {_n(share)}" for name, share in risk["limit_use"].items())
+        lines.append(f"  limits in use: {use}; collar {_n(risk['collar'])} from theo")
+        tripped = ", ".join(risk["controls_tripped"]) or "none"
+        lines.append(f"  controls tripped: {tripped}")
+    return "\n".join(lines)
+
+
+def _option_lines(reason: dict[str, Any]) -> list[str]:
+    market, theo, lean = reason["market"], reason["theo"], reason["lean"]
+    lines = [
+        f"{reason['instrument']}",
+        f"  market {_n(market['bid'])} x {_n(market['bid_amount'])} /"
+        f" {_n(market['ask'])} x {_n(market['ask_amount'])}, mark {_n(market['mark'])},"
+        f" book {'valid' if market['is_book_valid'] else 'INVALID'}, {_n(market['book_age_s'])} s",
+        f"  theo {_n(theo['price'])} at vol {_n(theo['vol'])}, delta {_n(theo['delta'])}, forward"
+        f" {_n(theo['forward'])} by {theo['forward_source']}, surface {_n(theo['surface_age_s'])} s"
+        f" old, rms {_n(theo['surface_rms_vp'])} vp",
+        f"  lean {_n(lean['lean'])}, own size {_n(lean['own_size'])}, position"
+        f" {_n(lean['position'])}",
+    ]
+    for name in ("bid", "ask"):
+        side, intensity = reason[name], reason[name]["intensity"]
+        lines.append(
+            f"  {name} {_n(side['amount'])} @ {_n(side['price'])}: {side['reason']}, edge"
+            f" {_n(side['edge_usd'])} USD, {_n(side['value_usd_per_hour'])} USD/h; fills by"
+            f" {intensity['fill_source']}, adverse cost by {intensity['spread_source']}"
+        )
+        lines.append("    " + "".join(f"{column:>14}" for column in _COLUMNS))
+        for row in side["candidates"]:
+            chosen = "  <-" if row["price"] == side["price"] else ""
+            lines.append("    " + "".join(f"{_n(row[c]):>14}" for c in _COLUMNS) + chosen)
+    return lines
+
+
+def _hedge_lines(reason: dict[str, Any]) -> list[str]:
+    market = reason["market"]
+    return [
+        f"{reason['instrument']}: hedge by {reason['policy']}",
+        f"  delta {_n(reason['delta_coin'])} coin, band {_n(reason['band_coin'])}, out of it for"
+        f" {_n(reason['out_of_band_s'])} s, failures {reason['failures']}",
+        f"  market {_n(market['bid'])} / {_n(market['ask'])}, mark {_n(market['mark'])}",
+    ]
+
+
+def _n(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6g}"
