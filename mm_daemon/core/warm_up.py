@@ -197,10 +197,11 @@ def _instruments(start: Start) -> tuple[Instrument, ...]:
             ]
         for kind, days, strike, is_call in terms:
             is_option = kind is Kind.OPTION
+            dated = f"{underlying.name}-{days}-{strike:.0f}-{'C' if is_call else 'P'}"
             made.append(
                 Instrument(
                     id=len(made),
-                    name=f"{underlying.name}-{days}-{strike:.0f}-{'C' if is_call else 'P'}",
+                    name=dated if days else underlying.hedge_instrument,
                     kind=kind,
                     underlying=underlying.name,
                     price_index=underlying.price_index,
