@@ -64,6 +64,14 @@ class DoorClosedError(Exception):
     """A process answered with an error, or not at all."""
 
 
+def busy_factor() -> float:
+    """How much longer a stated time may take here: 1 unless others keep the cores busy too.
+
+    A stated time is for a machine that runs one venue and one daemon, about one core and a half.
+    """
+    return max(1.0, os.getloadavg()[0] / (1.5 * (os.cpu_count() or 1)))
+
+
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens on now; held together while they are chosen, so all differ."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
