@@ -61,13 +61,20 @@ class LinearHead(msgspec.Struct, frozen=True):
         return self.basis.columns(rows) @ self.weights + self.bias
 
 
-def fit_basis(rows: Rows, *, bends: bool) -> HingeBasis:
-    """Standardisation and knots of training rows; `bends` False leaves the hinges out."""
+def fit_basis(rows: Rows, *, bends: bool = True, only: tuple[int, ...] | None = None) -> HingeBasis:
+    """Standardisation and knots of training rows.
+
+    bends: False leaves the hinges out. only: the columns to use, None for all; the others are
+    switched off.
+    """
     assert rows.ndim == 2
     assert len(rows) > 0
     values = rows.astype(np.float64)
     mean, sd = values.mean(axis=0), values.std(axis=0)
-    inverse = np.where(sd > SCALE_MIN, 1.0 / np.maximum(sd, SCALE_MIN), 0.0)
+    is_used = sd > SCALE_MIN
+    if only is not None:
+        is_used &= np.isin(np.arange(sd.size), only)
+    inverse = np.where(is_used, 1.0 / np.maximum(sd, SCALE_MIN), 0.0)
     picked: list[int] = []
     knots: list[float] = []
     for column in range(values.shape[1] if bends else 0):

@@ -6,8 +6,6 @@ the analytic policy does as well. A card never praises.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
 from mm_daemon.research.datasets import Recording
@@ -79,7 +77,7 @@ def fill_card(study: FillStudy, recording: Recording, seed: int) -> str:
         " likelihood with ridge shrinkage.",
         "",
         *_data_lines(recording, seed),
-        f"- Fills fitted on (rows): {study.fitted_fills}. Shrinkage: {_shrinkage(study.fit)}.",
+        f"- Fills fitted on (rows): {study.fitted_fills}. Shrinkage: {_choice(study.fit)}.",
         f"- Own quotes, and virtual ones at the others' touch and {LEVELS - 1} ticks behind it on"
         " every option: a print at that",
         "  price or beyond fills them. Rows without a fill are sampled and weighted.",
@@ -120,7 +118,8 @@ def spread_card(study: SpreadStudy, recording: Recording, seed: int) -> str:
         *_data_lines(recording, seed),
         f"- Fills fitted on: {study.fitted_fills}, of which own {study.fitted_own_fills}; the"
         " others are prints seen as fills of the side",
-        f"  they hit. Shrinkage: {_shrinkage(study.fit)}. Markouts count at most 20 half-spreads.",
+        f"  they hit. Features and shrinkage: {_choice(study.fit)}.",
+        "- Markouts count at most 20 half-spreads.",
         "",
         "## Held out: the last quarter of every session",
         "",
@@ -159,13 +158,8 @@ def _data_lines(recording: Recording, seed: int) -> list[str]:
     ]
 
 
-def _shrinkage(fit: FillFit | SpreadFit) -> str:
-    best = "the constant" if fit.penalty == float("inf") else f"penalty {fit.penalty:g}"
-    return f"{best}, chosen on left-out blocks of time among {_among(fit.penalty_scores)}"
-
-
-def _among(scores: Mapping[str, float]) -> str:
-    return ", ".join(scores)
+def _choice(fit: FillFit | SpreadFit) -> str:
+    return f"{fit.choice}, chosen on left-out blocks of time among {len(fit.scores)}"
 
 
 def _fill_verdict(study: FillStudy) -> str:

@@ -33,6 +33,7 @@ from mm_daemon.research.hinge_basis import (
 PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, math.inf)
 """Weights of the squared coefficients, in fills: a coefficient rests on about this many before it
 is believed."""
+CONSTANT = "constant"
 FOLDS = 4
 FILLS_MIN = 20
 """With fewer fills than this in training there is nothing to fit."""
@@ -49,10 +50,10 @@ class FillFit(msgspec.Struct, frozen=True):
 
     head: LinearHead
     """Outputs (ln_a, ln k)."""
-    penalty: float
-    """Infinite where the constant was best."""
-    penalty_scores: dict[str, float]
-    """Left-out log-likelihood by penalty."""
+    choice: str
+    """Shrinkage that foretold best, or the constant."""
+    scores: dict[str, float]
+    """Left-out log-likelihood by choice."""
 
 
 class FillScore(msgspec.Struct, frozen=True):
@@ -108,8 +109,8 @@ def fit_fill(table: Exposures, *, bends: bool = True) -> FillFit:
     penalty = max(scores, key=lambda one: (scores[one], one))
     return FillFit(
         head=fit_head(table, basis, penalty),
-        penalty=penalty,
-        penalty_scores={_named(one): score for one, score in scores.items()},
+        choice=_named(penalty),
+        scores={_named(one): score for one, score in scores.items()},
     )
 
 
@@ -319,4 +320,4 @@ def _penalty_scores(table: Exposures, basis: HingeBasis) -> dict[float, float]:
 
 
 def _named(penalty: float) -> str:
-    return "constant" if math.isinf(penalty) else f"{penalty:g}"
+    return CONSTANT if math.isinf(penalty) else f"penalty {penalty:g}"

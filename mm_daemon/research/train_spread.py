@@ -3,8 +3,12 @@
     adverse(x) = c + b'u(x)            half-spreads lost against theo before the fill, delta-hedged
 
 Markouts are noise by far more than signal, so the features' weights are shrunk towards zero and the
-whole towards the pooled mean; how strongly is chosen on contiguous blocks of time left out, with
-the pooled mean itself among the choices. The fit can so be no better than it deserves to be.
+whole towards the pooled mean; how strongly, and whether on all features or only on those that say
+which way the market leans, is chosen on contiguous blocks of time left out, with the pooled mean
+itself among the choices. The fit can so be no better than it deserves to be.
+
+The leaning features come first for a reason: where theo stands off the market's middle, the side
+that looks cheap is the one that fills, and most of that edge was never there.
 """
 
 from __future__ import annotations
@@ -14,25 +18,31 @@ import math
 import msgspec
 import numpy as np
 
-from mm_daemon.core.catalog import Floats
+from mm_daemon.core.catalog import Floats, Ints
+from mm_daemon.core.features import FEATURES
 from mm_daemon.core.intensity import ADVERSE_MAX, ADVERSE_MIN
 from mm_daemon.research.datasets import Markouts, taken, time_blocks
 from mm_daemon.research.hinge_basis import HingeBasis, LinearHead, as_float64, fit_basis
 
-PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, math.inf)
+PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, math.inf)
 """In fills: a coefficient rests on about this many before it is believed."""
 FOLDS = 4
 FILLS_MIN = 20
+GROUPS: dict[str, tuple[int, ...] | None] = {
+    "leaning": tuple(i for i, name in enumerate(FEATURES) if "_toward" in name),
+    "all": None,
+}
+POOLED_MEAN = "pooled mean"
 
 
 class SpreadFit(msgspec.Struct, frozen=True):
     """A fitted spread model and how it was arrived at."""
 
     head: LinearHead
-    penalty: float
-    """Infinite where the pooled mean was best."""
-    penalty_scores: dict[str, float]
-    """Mean squared error on what was left out, by penalty."""
+    choice: str
+    """Features and shrinkage that foretold best, or the pooled mean."""
+    scores: dict[str, float]
+    """Mean squared error on what was left out, by choice."""
 
 
 class SpreadScore(msgspec.Struct, frozen=True):
@@ -52,7 +62,7 @@ class SpreadScore(msgspec.Struct, frozen=True):
     """Mean of foretold less seen."""
 
 
-def fit_spread(table: Markouts, *, bends: bool = True) -> SpreadFit:
+def fit_spread(table: Markouts) -> SpreadFit:
     """Fit with the shrinkage that foretells left-out blocks of time best.
 
     Raises: ValueError where there are fewer than `FILLS_MIN` fills.
@@ -62,23 +72,17 @@ def fit_spread(table: Markouts, *, bends: bool = True) -> SpreadFit:
             f"{len(table)} judged fills to train on, expected at least {FILLS_MIN}: record longer"
             " sessions"
         )
-    basis = fit_basis(table.rows, bends=bends)
     blocks = time_blocks(table, FOLDS)
-    scores = {}
-    for penalty in PENALTIES:
-        squares = 0.0
-        for block in range(FOLDS):
-            left = taken(table, blocks == block)
-            head = fit_head(taken(table, blocks != block), basis, penalty)
-            squares += float(((predicted(head, left) - left.adverse) ** 2).sum())
-        scores[penalty] = squares / len(table)
-    penalty = min(scores, key=lambda one: (scores[one], -one))
+    scores: dict[tuple[str, float], float] = {}
+    for group, only in GROUPS.items():
+        basis = fit_basis(table.rows, only=only)
+        for penalty in PENALTIES:
+            scores[group, penalty] = _left_out_error(table, basis, penalty, blocks)
+    group, penalty = min(scores, key=lambda one: (scores[one], -one[1]))
     return SpreadFit(
-        head=fit_head(table, basis, penalty),
-        penalty=penalty,
-        penalty_scores={
-            "pooled_mean" if math.isinf(one) else f"{one:g}": mse for one, mse in scores.items()
-        },
+        head=fit_head(table, fit_basis(table.rows, only=GROUPS[group]), penalty),
+        choice=_named(group, penalty),
+        scores={_named(*one): mse for one, mse in scores.items()},
     )
 
 
@@ -118,3 +122,17 @@ def score(head: LinearHead, table: Markouts, *, pooled_mean: float) -> SpreadSco
         r2=1.0 - mse / mse_mean if mse_mean > 0.0 else 0.0,
         bias=float((foretold - table.adverse).mean()),
     )
+
+
+def _left_out_error(table: Markouts, basis: HingeBasis, penalty: float, blocks: Ints) -> float:
+    """Mean squared error over contiguous blocks of time, each foretold from the others."""
+    squares = 0.0
+    for block in range(FOLDS):
+        left = taken(table, blocks == block)
+        head = fit_head(taken(table, blocks != block), basis, penalty)
+        squares += float(((predicted(head, left) - left.adverse) ** 2).sum())
+    return squares / len(table)
+
+
+def _named(group: str, penalty: float) -> str:
+    return POOLED_MEAN if math.isinf(penalty) else f"{group} {penalty:g}"

@@ -218,3 +218,18 @@ def test_session_without_fills_trains_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="0 judged fills held out"):
         train_spread(feed.recording(), tmp_path / "spread", 1, "2026-01-02")
     assert not (tmp_path / "fill").exists()
+
+
+def test_shipped_pair_is_served_by_this_build_within_its_ranges() -> None:
+    """`models/` of the checkout: right layout, right bytes, and no row of a plain market out of
+    range."""
+    world = SmallDecision()
+    ids = world.catalog.option_ids("BTC")
+    rows = world.features.build("BTC", ids, world.market, world.theo, chain_world.NOW)
+    for kind in ("fill", "spread"):
+        model = LoadedModel(Path(__file__).parents[2] / "models" / kind, LAYOUT_HASH)
+        assert (model.manifest.name, model.manifest.kind) == (kind, kind)
+        served = model.session.run(rows)
+        for column, stated in enumerate(model.manifest.outputs):
+            found = served[:, column]
+            assert np.all((stated.low <= found) & (found <= stated.high)), (kind, stated.name)
