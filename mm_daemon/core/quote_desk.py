@@ -25,10 +25,8 @@ from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
 
 RECOMPOSE_NS = NS_PER_S
 """Pace of refreshing intensities, leans and the whole choice without any other cause."""
-RISK_GREEKS_NS = NS_PER_S // 10
+RISK_GREEKS_NS = NS_PER_S // 4
 """Pace of giving the risk gate fresh greeks: between two, positions move and greeks hardly do."""
-FIT_LOOK_NS = 50 * NS_PER_MS
-"""Pace of asking whether a fit is due: fits are seconds apart, flushes a millisecond."""
 PULL_RETRY_NS = NS_PER_S // 2
 _NOTHING: Ints = np.empty(0, dtype=np.int64)
 
@@ -41,8 +39,8 @@ class QuoteDesk:
         self._recompose_ns: dict[str, int] = {}
         self._refresh_all: dict[str, bool] = {}
         self._greeks_ns: dict[str, int] = {}
-        self._fit_look_ns = 0
         self._pulled_ns = 0
+        self._halt_pulled_ns: dict[str, int] = {}
         self.settle_ns = 0
         """The latest `valid_until` of any quote message that left."""
 
@@ -83,6 +81,7 @@ class QuoteDesk:
             changed = _NOTHING
             if name in moved_underlyings or is_due or self._refresh_all.get(name, False):
                 changed = self._revalue_one(name, now_ns)
+                self._refresh_greeks(name, now_ns, early_ns=0)
             if is_due:
                 self._recompose(params, now_ns)
             mine = dirty[s.catalog.underlying[dirty] == s.index_of[name]] if dirty.size else dirty
@@ -92,11 +91,20 @@ class QuoteDesk:
                 moved[name] = np.concatenate((changed, mine)) if mine.size else changed
         return moved
 
+    def renew(self, now_ns: Ns, *, early_ns: int) -> None:
+        """Renews between ticks what is due within `early_ns`, so that a tick seldom has to; the
+        next pass looks at every option of what was renewed."""
+        for params in self._s.params.underlyings:
+            name = params.name
+            if not self._s.catalog.expiries[name]:
+                continue
+            if now_ns + early_ns >= self._recompose_ns.get(name, 0):
+                self._revalue_one(name, now_ns)
+                self._recompose(params, now_ns)
+            self._refresh_greeks(name, now_ns, early_ns=early_ns)
+
     def calibrate(self, outside_share: Callable[[str], float], now_ns: Ns) -> None:
-        """Asks for a fit where one is due."""
-        if now_ns < self._fit_look_ns:
-            return
-        self._fit_look_ns = now_ns + FIT_LOOK_NS
+        """Asks for a fit where one is due; fits are seconds apart, so no flush asks."""
         s = self._s
         for name in s.underlyings:
             forwards = s.forwards.of(name)
@@ -131,11 +139,24 @@ class QuoteDesk:
             ids = moved.get(name, _NOTHING)
             if self._s.option_ids[name].size and self._s.modes.may_quote(name):
                 self._quote_one(params, ids, now_ns)
+            elif name in self._s.modes.halted:
+                self._pull_halted(name, now_ns)
 
     def has_quotes(self) -> bool:
         """Whether any quote of ours is believed to rest."""
         working = self._s.working
         return bool(working.live_bid_lots.any() or working.live_ask_lots.any())
+
+    def _pull_halted(self, name: str, now_ns: Ns) -> None:
+        """A halted underlying keeps no quotes; repeated until none is left."""
+        s = self._s
+        ids = s.option_ids[name]
+        rests = s.working.live_bid_lots[ids].any() or s.working.live_ask_lots[ids].any()
+        if not rests or now_ns - self._halt_pulled_ns.get(name, 0) < PULL_RETRY_NS:
+            return
+        self._halt_pulled_ns[name] = now_ns
+        s.outbox.log("warning", "underlying_pulled", underlying=name, control=s.modes.halted[name])
+        self.cancel_quotes(s.settle_currency[name], freeze=False, now_ns=now_ns)
 
     def pull(self, reason: str, now_ns: Ns, *, freeze: bool) -> None:
         """Takes every quote away by a cancel, which nothing blocks; repeated until none is left."""
@@ -161,8 +182,8 @@ class QuoteDesk:
             self._recompose_ns,
             self._refresh_all,
             self._greeks_ns,
-            self._fit_look_ns,
             self._pulled_ns,
+            self._halt_pulled_ns,
             self.settle_ns,
         )
 
@@ -173,11 +194,12 @@ class QuoteDesk:
         for instrument_id, price in s.forwards.linear_prices(name, s.market):
             s.theo.set_linear(instrument_id, price)
         averaging = s.market.averaging(s.underlyings[name].price_index, now_ns)
-        changed = s.theo.refresh(name, forwards, s.calibrator.current(name), now_ns, averaging)
-        if now_ns >= self._greeks_ns.get(name, 0):
+        return s.theo.refresh(name, forwards, s.calibrator.current(name), now_ns, averaging)
+
+    def _refresh_greeks(self, name: str, now_ns: Ns, *, early_ns: int) -> None:
+        if now_ns + early_ns >= self._greeks_ns.get(name, 0):
             self._greeks_ns[name] = now_ns + RISK_GREEKS_NS
-            s.refresh_risk_greeks(name, now_ns)
-        return changed
+            self._s.refresh_risk_greeks(name, now_ns)
 
     def _recompose(self, params: UnderlyingParams, now_ns: Ns) -> None:
         """Intensities and leans for the whole underlying; asks the models when they are due."""

@@ -174,6 +174,18 @@ def test_lost_book_pulls_that_option_alone() -> None:
     assert {key[0] for key in bench.resting} == before - {instrument_id}
 
 
+def test_halted_underlying_loses_its_quotes_and_the_other_keeps_its_own() -> None:
+    bench = Bench().quoting()
+    name = bench.start.params.underlyings[0].name
+    bench.engine.modes.halted[name] = "C12"
+    mark = len(bench.intents)
+    bench.now += 1
+    bench.engine.decide(Ns(bench.now))
+    pulls = [one for one in bench.engine.take_intents() if isinstance(one, CancelQuotes)]
+    assert [one.currency for one in pulls] == [name]
+    assert not bench.since(mark)
+
+
 def test_dead_journal_pulls_and_latches() -> None:
     bench = Bench().quoting()
     bench.feed(HealthSample(loop_lag_ns=0, clock_offset_ns=0, journal_lag_ns=1 << 62))
