@@ -297,6 +297,23 @@ def models_show(
     _show(report, as_json, lambda m: f"{_render_model(m)}\n\n{m['card']}")
 
 
+@app.command()
+def simulate(
+    scenario: Annotated[str, typer.Option(help="Name of a row of the simulation.")] = "small",
+    seed: Annotated[int, typer.Option(help="Seed of world and network.")] = 1,
+    for_seconds: Annotated[float, typer.Option("--for", help="Virtual SECONDS.")] = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """The whole daemon on a virtual clock against the simulated venue, judged at the end."""
+    from mm_daemon import app_simulation
+
+    with _one_line_errors():
+        report = app_simulation.simulate(scenario, seed, for_seconds)
+    _show(report, as_json, _render_simulation)
+    if report["violations"]:
+        raise typer.Exit(EXIT_FAILED)
+
+
 @app.command(name="_process", hidden=True)
 def process(role: str, resolved: Path) -> None:
     """A child of the guard: trader, ops, compute or venue."""
@@ -355,3 +372,13 @@ def _render_replay(report: Any) -> str:
         f" ({report['speed']:.1f} x real time): {verdict}"
     )
     return "\n".join([summary, *notes])
+
+
+def _render_simulation(report: Any) -> str:
+    summary = (
+        f"{report['scenario']} seed {report['seed']}: {report['virtual_s']:.1f} virtual s in"
+        f" {report['cpu_s']:.2f} s, {report['steps']} steps, {report['lives']} lives,"
+        f" {report['risk_frames']} risk frames, {report['trades']} trades,"
+        f" digest {report['digest']}"
+    )
+    return "\n".join([summary, *(f"VIOLATION {what}" for what in report["violations"])])

@@ -11,14 +11,17 @@ from mm_daemon.node.replay import replay
 from mm_daemon.run.replay import replay_session
 from mm_daemon.run.simulation_journal import DiskJournals, MemoryJournals
 from mm_daemon.run.simulation_rows import settle
+from mm_daemon.sim.faults import FaultRates
 from tests.simulation.rig import simulation
+
+UNSOUND = FaultRates(late=0.05, doubled=0.02, overtaken=0.02)
 
 
 def test_one_seed_gives_one_run_and_another_seed_another(tmp_path: Path) -> None:
     """Equal seeds: every byte of every tape and the state after it. Network faults included."""
     digests = []
     for number, seed in enumerate((1, 1, 2)):
-        sim = simulation("lossy", tmp_path / str(number), seed=seed)
+        sim = simulation("busy", tmp_path / str(number), seed=seed, up=UNSOUND)
         sim.run_for(12.0)
         assert sum(len(life.risk_writes) for life in sim.lives) > 0
         digests.append((sim.scheduler.steps, sim.digest()))
@@ -35,7 +38,7 @@ def test_every_life_replays_without_a_differing_byte(name: str, tmp_path: Path) 
     for _, records in tapes:
         result = replay(make_node(), records, verify=True)
         assert result.difference is None
-        assert result.outputs > 80
+        assert result.outputs > 30
 
 
 def test_journals_on_disk_hold_what_those_in_memory_hold_and_replay(tmp_path: Path) -> None:
