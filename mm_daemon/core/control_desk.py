@@ -87,9 +87,9 @@ class ControlDesk:
         )
         return s.quoter.set_blocked(result.blocked_bid, result.blocked_ask)
 
-    def evaluate(self, now_ns: Ns) -> None:
-        """The table, at its pace."""
-        if now_ns < self._due_ns:
+    def evaluate(self, now_ns: Ns, *, early_ns: int = 0) -> None:
+        """The table, at its pace or up to `early_ns` before."""
+        if now_ns + early_ns < self._due_ns:
             return
         self._due_ns = now_ns + EVALUATE_NS
         self._scan_due_ns = 0

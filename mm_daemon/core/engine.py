@@ -79,6 +79,9 @@ from mm_daemon.domain.standing import Stage, Standing
 from mm_daemon.domain.units import NS_PER_MS, Ns
 
 HOUSEKEEPING_NS = 100 * NS_PER_MS
+EARLY_NS = 150 * NS_PER_MS
+"""What is due within this is done by the housekeeping, so that a flush with a tick in it seldom
+has to; more than one housekeeping, so that nothing falls between two."""
 EARLY_EVENTS_MAX = 10_000
 
 Handler = Callable[[Any, Ns], None]
@@ -175,7 +178,6 @@ class Engine:
         if not self.modes.is_reconciled:
             # Once reconciled, questions keep the pace of the timer.
             self.reconciles.poll(now_ns)
-        self.quotes.calibrate(self.controls.outside_share, now_ns)
         self.quotes.quote(moved, now_ns)
         self.hedges.hedge(now_ns)
         self._poll_sweep(now_ns)
@@ -187,6 +189,9 @@ class Engine:
         if self.state is None:
             return
         set_tokens(self.state, now_ns)
+        self.controls.evaluate(now_ns, early_ns=EARLY_NS)
+        self.quotes.renew(now_ns, early_ns=EARLY_NS)
+        self.quotes.calibrate(self.controls.outside_share, now_ns)
         self.reconciles.poll(now_ns)
         self.pnl.step(now_ns)
         self.settlements.poll(now_ns)
