@@ -22,6 +22,7 @@ from tests.bench.figures import Figure, as_json, table
 from tests.bench.peer import Plan
 
 ROUNDS, ROUNDS_QUICK = 200, 40
+TUNING_TICKS = 300
 LOAD_MAX = 0.2
 """Running processes a core beside the bench; above it, timings are those of the crowd."""
 
@@ -67,9 +68,9 @@ def _wire_and_replay(*, is_quick: bool) -> list[Figure]:
     plan = Plan(
         expiries=1,
         strikes=30,
-        tuning_ticks=150,
+        tuning_ticks=TUNING_TICKS,
         closed_ticks=400 if is_quick else 2_000,
-        paced=[(1_000, seconds), (300, seconds)],
+        paced=[(1_000, seconds), (300, seconds), (100, seconds)],
     )
     with wire.recorded(plan) as (result, session):
         return [*wire.measure(result, session), *replaying.measure(result, session)]
@@ -78,7 +79,9 @@ def _wire_and_replay(*, is_quick: bool) -> list[Figure]:
 def _wire_large(*, is_quick: bool) -> list[Figure]:
     """Ten expiries, a thousand options, closed loop."""
     closed_ticks = 300 if is_quick else 1_500
-    plan = Plan(expiries=10, strikes=50, tuning_ticks=150, closed_ticks=closed_ticks, paced=[])
+    plan = Plan(
+        expiries=10, strikes=50, tuning_ticks=TUNING_TICKS, closed_ticks=closed_ticks, paced=[]
+    )
     with wire.recorded(plan) as (result, session):
         return wire.measure(result, session)
 
