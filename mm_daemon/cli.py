@@ -206,7 +206,7 @@ def replay(
 @app.command()
 def explain(
     session: Annotated[Path, typer.Argument(help="Session directory.")],
-    what: Annotated[str, typer.Argument(metavar="ID", help="Order, quote or trade id.")],
+    what: Annotated[str, typer.Argument(metavar="ID", help="[quote:|order:|trade:]id.")],
     as_json: JsonOption = False,
 ) -> None:
     """Why this quote, order or fill: inputs, features, model outputs, skew terms, checks."""

@@ -38,6 +38,7 @@ class Asked(msgspec.Struct, frozen=True):
     what: str
     """quote message, order, venue order or trade."""
     request_id: int
+    """0: the message behind it is not of this session."""
     instrument: str
     """Empty: every instrument of the message."""
     facts: dict[str, Any]
@@ -45,7 +46,10 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def explain(session: Path, what: str, node: Node, explainer: Explainer) -> dict[str, Any]:
-    """Plain values. ValueError where the session does not know the id, or cannot be read."""
+    """Plain values. `what`: an id, or `quote:`, `order:` or `trade:` before it.
+
+    Raises: ValueError where the session does not know the id, or it may mean two things.
+    """
     read_header(session)
     asked = _look_up(session, _records(session), what)
     sent, ts_ns = _decide_until(session, node, asked.request_id)
@@ -78,40 +82,79 @@ def _records(session: Path) -> list[LedgerRecord]:
 
 
 def _look_up(session: Path, records: list[LedgerRecord], what: str) -> Asked:
-    """The message of ours behind an id. ValueError where there is none."""
-    asked = _ours(records, what)
-    if asked is not None:
-        return asked
-    fill = next(
-        (one for one in records if isinstance(one, FillRecord) and one.fill.trade_id == what), None
-    )
-    mention = _mention(session, "trade_id", what) or _mention(session, "order_id", what)
-    if mention is None:
+    """The message of ours behind an id. ValueError where there is none, or more than one."""
+    prefix, colon, rest = what.partition(":")
+    kinds, id_ = ((prefix,), rest) if colon and prefix in _MEANINGS else (tuple(_MEANINGS), what)
+    by_kind = {kind: _MEANINGS[kind](session, records, id_) for kind in kinds}
+    found = [asked for meant in by_kind.values() for asked in meant]
+    if not found:
         raise ValueError(
             f"{session}: knows no request, quote, client, venue order or trade id {what!r}"
         )
-    facts = {"venue": mention}
-    if fill is not None:
-        facts["fill"] = msgspec.to_builtins(fill)
-    origin = _origin(records, mention)
-    if origin is None:
+    if len(found) > 1:
+        named = " or ".join(f"{kind}:{id_}" for kind, meant in by_kind.items() if meant)
+        raise ValueError(f"{session}: {what!r} has more than one meaning: ask for {named}")
+    (asked,) = found
+    if not asked.request_id:
+        mention = asked.facts["venue"]
         raise ValueError(
-            f"{session}: {what!r} is {mention.get('instrument_name')}, label"
-            f" {mention.get('label')!r}, quote {mention.get('quote_id')!r}; the message behind it"
-            " was sent by another session or by somebody else"
+            f"{session}: {asked.what} {id_} is {asked.instrument}, label {mention.get('label')!r},"
+            f" quote {mention.get('quote_id')!r}; the message behind it was sent by another session"
+            " or by somebody else"
         )
-    kind = "trade" if "trade_id" in mention else "venue order"
-    return Asked(kind, origin.request_id, str(mention["instrument_name"]), facts)
+    return asked
 
 
-def _ours(records: list[LedgerRecord], what: str) -> Asked | None:
-    """An id that we gave ourselves."""
-    for record in records:
-        if isinstance(record, QuoteRecord) and what in (record.quote_id, str(record.request_id)):
-            return Asked("quote message", record.request_id, "", {})
-        if isinstance(record, IntentRecord) and what in (record.client_id, str(record.request_id)):
-            return Asked("order", record.request_id, record.instrument, {})
-    return None
+def _quote(_: Path, records: list[LedgerRecord], id_: str) -> list[Asked]:
+    """A mass quote of ours, by its quote id or request id."""
+    return [
+        Asked("quote message", record.request_id, "", {})
+        for record in records
+        if isinstance(record, QuoteRecord) and id_ in (record.quote_id, str(record.request_id))
+    ]
+
+
+def _order(session: Path, records: list[LedgerRecord], id_: str) -> list[Asked]:
+    """A single order by our client id or request id, or any order by the venue's id."""
+    ours = [
+        Asked("order", record.request_id, record.instrument, {})
+        for record in records
+        if isinstance(record, IntentRecord) and id_ in (record.client_id, str(record.request_id))
+    ]
+    return ours + _venues(session, records, "order_id", id_, "venue order")
+
+
+def _trade(session: Path, records: list[LedgerRecord], id_: str) -> list[Asked]:
+    """A fill, by the venue's trade id."""
+    found = _venues(session, records, "trade_id", id_, "trade")
+    fills = [one for one in records if isinstance(one, FillRecord) and one.fill.trade_id == id_]
+    return [
+        msgspec.structs.replace(
+            asked,
+            facts={**asked.facts, "fill": msgspec.to_builtins(fills[0])} if fills else asked.facts,
+        )
+        for asked in found
+    ]
+
+
+def _venues(
+    session: Path, records: list[LedgerRecord], key: str, id_: str, what: str
+) -> list[Asked]:
+    """What the venue named, traced to the message it goes back to."""
+    mention = _mention(session, key, id_)
+    if mention is None:
+        return []
+    origin = _origin(records, mention)
+    request_id = 0 if origin is None else origin.request_id
+    return [Asked(what, request_id, str(mention["instrument_name"]), {"venue": mention})]
+
+
+_MEANINGS: dict[str, Callable[[Path, list[LedgerRecord], str], list[Asked]]] = {
+    "quote": _quote,
+    "order": _order,
+    "trade": _trade,
+}
+"""What an id may be; `quote:52` says which, where one number is several things."""
 
 
 def _origin(
@@ -128,7 +171,8 @@ def _origin(
 
 
 def _mention(session: Path, key: str, value: str) -> dict[str, Any] | None:
-    """The first object in the venue's messages whose `key` is that id."""
+    """The first object about an order or trade of ours whose `key` is that id; public trades carry
+    the trade's id too, but no order's."""
     needle = value.encode()
     for record in read_tape(session):
         if record.type != FRAME_IN or needle not in record.payload:
@@ -138,7 +182,7 @@ def _mention(session: Path, key: str, value: str) -> dict[str, Any] | None:
         except ValueError:
             continue
         for found in _objects(message):
-            if str(found.get(key)) == value and "instrument_name" in found:
+            if str(found.get(key)) == value and {"order_id", "instrument_name"} <= found.keys():
                 return found
     return None
 
