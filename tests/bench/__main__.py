@@ -70,7 +70,7 @@ def _wire_and_replay(*, is_quick: bool) -> list[Figure]:
         strikes=30,
         tuning_ticks=TUNING_TICKS,
         closed_ticks=400 if is_quick else 2_000,
-        paced=[(1_000, seconds), (300, seconds), (100, seconds)],
+        paced=[(1_000, seconds), (300, seconds), (80, seconds)],
     )
     with wire.recorded(plan) as (result, session):
         return [*wire.measure(result, session), *replaying.measure(result, session)]
