@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 export NUMBA_CACHE_DIR ?= $(abspath $(VENV))/numba-cache
 
-.PHONY: run test lint bench lock simulate clean
+.PHONY: run test lint bench lock simulate warm clean
 
 run: $(VENV)/.run
 	$(BIN)/mm-daemon run
@@ -22,7 +22,18 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.test
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(ARGS)
+
+# The whole daemon on a virtual clock, one seed after the other: make simulate SCENARIO=small SEEDS=10
+SCENARIO ?= small
+SEEDS ?= 1
+simulate: $(VENV)/.run
+	for seed in $$(seq $(SEEDS)); do \
+		$(BIN)/mm-daemon simulate --scenario $(SCENARIO) --seed $$seed || exit 1; done
+
+# Compiles every kernel, so that the next start is a warm one.
+warm: $(VENV)/.run
+	$(BIN)/python -m mm_daemon.warm
 
 # Two steps: what the lock names, by hash; then the package itself, with nothing resolved or downloaded.
 $(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
