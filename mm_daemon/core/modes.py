@@ -48,9 +48,13 @@ class Modes:
         return not self.quoting_reasons and underlying not in self.halted
 
     def may_hedge(self, underlying: str) -> bool:
-        """Hedges need the trading session, the books in order and one of their permissions."""
+        """Hedges need the trading session, the books in order and one of their permissions.
+
+        A stop sends none: it would be filled after the venue was found empty.
+        """
         return (
             bool(self.permission & (HEDGE | REDUCE))
+            and not self.is_draining
             and self.phases[Conn.TRADE] is SessionPhase.READY
             and self.is_reconciled
             and self.journal_is_sound

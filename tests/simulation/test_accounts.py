@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mm_daemon.run.simulate import Simulation
 from mm_daemon.run.simulation_checks import (
     book_violations,
     fill_violations,
@@ -14,7 +15,7 @@ from mm_daemon.run.simulation_checks import (
 )
 from mm_daemon.run.simulation_rows import ROWS, settle
 from mm_daemon.sim.exchange_records import CashKind
-from tests.simulation.rig import IS_LONG, quoting, simulation
+from tests.simulation.rig import IS_LONG, in_child, quoting, simulation
 
 
 def test_quotes_rest_are_traded_and_never_meet_each_other(tmp_path: Path) -> None:
@@ -63,5 +64,19 @@ def test_books_agree_at_any_quiet_moment(tmp_path: Path) -> None:
     assert fill_violations(sim) == []
 
 
-def _is_moving(sim) -> bool:  # type: ignore[no-untyped-def]
+def _stopped(sim: Simulation) -> list[str]:
+    settle(sim, 0.0)
+    return violations(sim)
+
+
+def test_a_stop_in_the_middle_of_hedging_misses_no_fill(tmp_path: Path) -> None:
+    """Whatever was on its way when the stop was asked for is in the books at its end."""
+    sim = quoting(simulation("busy", tmp_path / "run", seed=21))
+    for _ in range(200 if IS_LONG else 12):
+        fills = len(venue_trades(sim))
+        sim.run_until_true(lambda: len(venue_trades(sim)) > fills, 5.0)  # noqa: B023
+        assert in_child(sim, tmp_path / "child", _stopped) == [], f"step {sim.scheduler.steps}"
+
+
+def _is_moving(sim: Simulation) -> bool:
     return any(pipe.in_flight for pipe in sim.network.pipes)
