@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import ccxt
 import pytest
@@ -25,6 +26,7 @@ from tests.wire.harness import (
     SECRET,
     Daemon,
     Venue,
+    busy_factor,
     house,
     http_json,
     replay_report,
@@ -100,6 +102,99 @@ def test_status_is_one_json_object_for_scripts(running: House) -> None:
     status = json.loads(answer.stdout)
     assert status["state"] == "running"
     assert status["options_two_sided"] >= QUOTED_MIN
+
+
+# -- fills -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def traded(running: House) -> dict[str, Any]:
+    """A taker sells calls into our bids until our delta is far out of its band; what was traded."""
+    venue, daemon = running
+    for instrument, price in bids_at_the_touch(daemon)[:25]:
+        venue.rest(
+            "private/sell",
+            key="demo-taker",
+            instrument_name=instrument,
+            amount=5,
+            type="limit",
+            price=price,
+            time_in_force="immediate_or_cancel",
+        )
+    trades = wait_for("a hedge", lambda: with_hedge(own_trades(venue)), 10.0)
+    assert trades is not None
+    return {
+        "option": next(one for one in trades if one["mmp"]),
+        "hedge": next(one for one in trades if one["instrument_name"] == "BTC-PERPETUAL"),
+    }
+
+
+def bids_at_the_touch(daemon: Daemon) -> list[tuple[str, float]]:
+    """Calls whose best bid is ours, those nearest the money first."""
+    view = daemon.get("/v1/quotes")
+    rows = [
+        (abs(delta - 0.5), name, bid)
+        for name, delta, bid, touch in zip(
+            view["instrument"], view["delta"], view["bid"], view["bid_market"], strict=True
+        )
+        if delta is not None and delta > 0.2 and bid and bid == touch
+    ]
+    return [(name, bid) for _, name, bid in sorted(rows)]
+
+
+def own_trades(venue: Venue) -> list[dict[str, Any]]:
+    found = venue.rest("private/get_user_trades_by_currency", currency="BTC", count=1000)
+    return list(found["trades"])
+
+
+def with_hedge(trades: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    return trades if any(one["instrument_name"] == "BTC-PERPETUAL" for one in trades) else None
+
+
+@pytest.mark.usefixtures("traded")
+def test_delta_is_hedged_back_into_its_band(running: House) -> None:
+    _, daemon = running
+
+    def is_inside() -> bool:
+        (hedge,) = daemon.get("/v1/hedges")["hedges"]
+        return bool(abs(hedge["delta_coin"]) <= hedge["band_coin"] + 1e-3)
+
+    wait_for("delta in its band", is_inside, 10.0 * busy_factor())
+
+
+@pytest.mark.usefixtures("traded")
+def test_positions_are_the_venues(running: House) -> None:
+    venue, daemon = running
+
+    def same() -> bool:
+        ours = {
+            row["instrument"]: row["amount"] for row in daemon.get("/v1/positions")["positions"]
+        }
+        rows = venue.rest("private/get_positions", currency="BTC")
+        theirs = {row["instrument_name"]: row["size"] for row in rows if row["size"]}
+        return len(theirs) >= 2 and ours == pytest.approx(theirs, abs=1e-9)
+
+    wait_for("equal positions", same, 10.0)
+
+
+@pytest.mark.usefixtures("traded")
+def test_equity_is_the_venues_to_1e_8_a_unit_and_the_parts_of_pnl_sum_to_it(
+    running: House,
+) -> None:
+    """At a portfolio stamp; marks are told rounded, so each unit held may be off by its last
+    place."""
+    _, daemon = running
+
+    def equal() -> bool:
+        held = daemon.get("/v1/positions")["positions"]
+        units = sum(abs(row["amount"]) for row in held if row["instrument"] != "BTC-PERPETUAL")
+        view = daemon.get("/v1/pnl")
+        assert sum(view["parts_usd"]["BTC"].values()) == pytest.approx(
+            view["total_usd"]["BTC"], abs=1e-6
+        )
+        return bool(abs(view["venue_difference_e8"]["BTC"]) <= max(1.0, units))
+
+    wait_for("equal equity", equal, 10.0)
 
 
 # -- five ways to kill ----------------------------------------------------------------------------
@@ -217,8 +312,46 @@ def test_the_session_replays_without_a_differing_byte(running: House) -> None:
     answer = replay_report(sessions[0])
     assert answer["difference"] is None
     assert answer["outputs"] >= 100
-    assert answer["digests"] > 0
+    assert answer["digests"] == 1, "a clean end is sealed"
     assert answer["machine_mismatches"] == []
+
+
+def test_a_fill_is_explained_by_the_quote_that_was_filled(
+    running: House, traded: dict[str, Any]
+) -> None:
+    _, daemon = running
+    trade = traded["option"]
+    answer = explained(daemon, f"trade:{trade['trade_id']}")
+    (reason,) = answer["reasons"]
+    assert reason["instrument"] == trade["instrument_name"]
+    assert answer["facts"]["fill"]["fill"]["trade_id"] == trade["trade_id"]
+    bid = reason["bid"]
+    assert bid["price"] == pytest.approx(trade["price"])
+    assert [one for one in bid["candidates"] if one["price"] == pytest.approx(trade["price"])]
+    assert bid["price"] < reason["theo"]["price"]
+    assert reason["risk"]["limit_use"]["delta"] < 1.0
+    assert {"delta_otm", "ln_days"} <= bid["intensity"]["features"].keys()
+    by_order = explained(daemon, f"order:{trade['order_id']}")
+    assert by_order["reasons"][0]["instrument"] == trade["instrument_name"]
+
+
+def test_a_hedge_is_explained_by_the_delta_that_it_met(
+    running: House, traded: dict[str, Any]
+) -> None:
+    _, daemon = running
+    answer = explained(daemon, traded["hedge"]["label"])
+    (reason,) = answer["reasons"]
+    assert reason["instrument"] == "BTC-PERPETUAL"
+    assert reason["delta_coin"] > reason["band_coin"] > 0.0
+    text = run_cli("explain", str(daemon.sessions()[0]), traded["hedge"]["label"])
+    assert "hedge by whalley_wilmott" in text.stdout
+
+
+def explained(daemon: Daemon, what: str) -> dict[str, Any]:
+    answer = run_cli("explain", str(daemon.sessions()[0]), what, "--json")
+    assert answer.returncode == 0, answer.stderr
+    found: dict[str, Any] = json.loads(answer.stdout)
+    return found
 
 
 def test_a_changed_byte_of_an_output_is_found_and_both_sides_are_shown(running: House) -> None:

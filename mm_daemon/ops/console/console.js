@@ -14,7 +14,10 @@ const fixed = (value, digits) => {
   const text = value.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   return /^-[0.,]*$/.test(text) ? text.slice(1) : text;
 };
-const signed = (value, digits) => (isNumber(value) && value > 0 ? "+" : "") + fixed(value, digits);
+const signed = (value, digits) => {
+  const text = fixed(value, digits);
+  return isNumber(value) && value > 0 && /[1-9]/.test(text) ? `+${text}` : text;
+};
 const percent = (value, digits = 1) => (isNumber(value) ? `${fixed(value * 100, digits)} %` : "–");
 
 /** One cell: text, or {text, kind, why}: a class and what hovering it says. */
@@ -92,16 +95,21 @@ function showLimits(greeks) {
   })])));
 }
 
+/** The part that the coin balance gains with the coin itself: nothing the desk did. */
+const COLLATERAL = "collateral";
+
 function showPnl(pnl) {
   const parts = pnl?.parts_usd || {};
   const names = Object.keys(parts);
   const keys = [...new Set(names.flatMap((name) => Object.keys(parts[name])))];
   head("pnl", ["part", ...names]);
+  const total = (name, without) => keys.reduce((sum, key) => sum + (key === without ? 0 : parts[name][key]), 0);
+  const sums = (title, without) => row("td", [title, ...names.map((name) => {
+    const value = total(name, without);
+    return { text: signed(value, 0), kind: value < 0 ? "bad" : "good" };
+  })], "total");
   const rows = keys.map((key) => row("td", [key.replaceAll("_", " "), ...names.map((name) => signed(parts[name][key], 0))]));
-  rows.push(row("td", ["total", ...names.map((name) => {
-    const total = pnl.total_usd?.[name];
-    return { text: signed(total, 0), kind: total < 0 ? "bad" : "good" };
-  })], "total"));
+  rows.push(sums("without collateral", COLLATERAL), sums("total", ""));
   body("pnl", names.length ? rows : []);
 }
 
@@ -121,7 +129,7 @@ function showSurface(surface) {
 
 // -- quotes: calls, strike, puts ----------------------------------------------------------------------
 
-const SIDE_HEADS = ["pos", "delta", "own bid", "market", "theo", "market", "own ask"];
+const SIDE_HEADS = ["position", "delta", "own bid", "bid", "theo", "ask", "own ask"];
 
 /** The instruments of one quotes view by expiry, each as {strike: {C: index, P: index}}. */
 function chains(quotes) {
