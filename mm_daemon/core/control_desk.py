@@ -60,6 +60,12 @@ class ControlDesk:
         shares = [share for share in self._outside.get(underlying, ()) if share >= 0.0]
         return max(shares) if shares else math.nan
 
+    def resize(self) -> None:
+        """New listings: averages by expiry begin anew, for a new one may lie between old ones."""
+        self._outside.clear()
+        self._outside_mean.clear()
+        self._outside_due_ns = 0
+
     def scan(self, now_ns: Ns) -> Ints:
         """The controls by instrument: bars what they block; the options whose bar changed."""
         s = self._s

@@ -258,6 +258,7 @@ class Engine:
             if len(catalog) > len(self.state.catalog):
                 self.state.grow(catalog)
                 self.pnl.resize()
+                self.controls.resize()
                 self.quotes.take_surface()
                 self.quotes.invalidate()
             return

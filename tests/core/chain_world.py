@@ -187,12 +187,26 @@ def underlying_params(**quoting: float) -> UnderlyingParams:
         quoting=QuotingParams(**terms),  # type: ignore[arg-type]
         skew=skew_params(),
         intensity=IntensityParams(20.0, 1.5, 0.3),
-        hedge=HedgeParams(
-            "fixed", 0.5, 2.0, 1e-6, True, 2.0, 1.0, 20.0, 500, 5.0, 20.0, 60.0, 5.0
-        ),
+        hedge=HedgeParams("fixed", 0.5, 2.0, 1e-6, True, 2.0, 1.0, 20.0, 500, 5.0, 20.0, 60.0, 5.0),
         limits=RiskLimits(
-            100, 1e6, 1e5, 0.5, 10, 1000, 100.0, 1e5, 1e5, 1e5, 1e5, 1e6, 500, 1e5, 2000,
-            0.7, 0.85, 1e6,
+            100,
+            1e6,
+            1e5,
+            0.5,
+            10,
+            1000,
+            100.0,
+            1e5,
+            1e5,
+            1e5,
+            1e5,
+            1e6,
+            500,
+            1e5,
+            2000,
+            0.7,
+            0.85,
+            1e6,
         ),
         mmp=MmpParams("mm-btc", 1, 5, 50.0, 20.0, 1e5, 500.0),
     )

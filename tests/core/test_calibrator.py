@@ -142,9 +142,7 @@ def test_surface_that_fails_the_gate_changes_nothing(
 
 
 def test_market_that_disagrees_refuses_the_fit() -> None:
-    off = tuple(
-        msgspec.structs.replace(item, inside_share=0.3) for item in surface(WORLD).slices
-    )
+    off = tuple(msgspec.structs.replace(item, inside_share=0.3) for item in surface(WORLD).slices)
     calibrator = with_surface()
     asked(calibrator, ask_id=2)
     candidate = msgspec.structs.replace(surface(WORLD), slices=off)

@@ -85,7 +85,10 @@ def test_price_that_is_none_is_no_observation() -> None:
 
 
 @given(
-    st.integers(0, 60), st.integers(0, 60), st.floats(0.0, 1.0), st.integers(0, 10**12),
+    st.integers(0, 60),
+    st.integers(0, 60),
+    st.floats(0.0, 1.0),
+    st.integers(0, 10**12),
     st.booleans(),
 )
 @settings(max_examples=80, deadline=None)

@@ -60,7 +60,13 @@ class Desk:
 
     def choose(self, now_ns: Ns = NOW, **options: float) -> Quoter:
         self.quoter.choose(
-            ONE, self.market.touch, self.rests, self.rests, self.costs, self.theo, now_ns,
+            ONE,
+            self.market.touch,
+            self.rests,
+            self.rests,
+            self.costs,
+            self.theo,
+            now_ns,
             **options,
         )
         return self.quoter

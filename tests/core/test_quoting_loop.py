@@ -48,13 +48,25 @@ class Loop:
         ids = np.concatenate((self.market.take_dirty(), moved))
         price = self.scheduler.credit_price_usd("g", self.now_ns)
         self.quoter.choose(
-            ids, self.market.touch, self.rests, self.rests, self.costs, self.theo, self.now_ns,
+            ids,
+            self.market.touch,
+            self.rests,
+            self.rests,
+            self.costs,
+            self.theo,
+            self.now_ns,
             credit_price_usd=price,
         )
         plan = self.scheduler.plan(
-            ids, IDS, self.quoter.wanted, self.rests, self.flights,
+            ids,
+            IDS,
+            self.quoter.wanted,
+            self.rests,
+            self.flights,
             Credits(sides, 10, sides + 20, 12),
-            Addressing("g", 1, Ns(self.now_ns + NS_PER_S)), self.now_ns, gain_min_usd=0.05,
+            Addressing("g", 1, Ns(self.now_ns + NS_PER_S)),
+            self.now_ns,
+            gain_min_usd=0.05,
         )
         for planned in plan.messages:
             self.quoter.approve(planned.ids, self.theo)
@@ -89,9 +101,7 @@ def test_quotes_the_chain_once_and_then_is_quiet() -> None:
 def test_wiggles_within_a_small_part_of_a_tick_move_few_quotes() -> None:
     loop = Loop()
     loop.turn()
-    sent = sum(
-        sides_sent(loop.turn(FORWARD * (1.0 + 2e-5 * (-1) ** step))) for step in range(40)
-    )
+    sent = sum(sides_sent(loop.turn(FORWARD * (1.0 + 2e-5 * (-1) ** step))) for step in range(40))
     assert sent <= 0.02 * 40 * 2 * IDS.size
 
 

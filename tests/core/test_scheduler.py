@@ -31,7 +31,10 @@ class World:
         self.ids = np.arange(n, dtype=np.int64)
         zeros = np.zeros((2, n), dtype=np.int64)
         self.wanted = WantedColumns(
-            zeros.copy(), zeros.copy(), zeros.copy(), np.zeros((MONEY_ROWS, 2, n)),
+            zeros.copy(),
+            zeros.copy(),
+            zeros.copy(),
+            np.zeros((MONEY_ROWS, 2, n)),
             np.zeros((2, n), dtype=np.bool_),
         )
         self.asked = LiveColumns(*(np.zeros(n, dtype=np.int64) for _ in range(4)))
@@ -47,7 +50,14 @@ class World:
 
     def plan(self, budget: Credits = PLENTY, gain_min_usd: float = 0.0, now: int = NOW) -> Plan:
         return self.scheduler.plan(
-            self.ids, self.ids, self.wanted, self.asked, self.flights, budget, ADDRESS, Ns(now),
+            self.ids,
+            self.ids,
+            self.wanted,
+            self.asked,
+            self.flights,
+            budget,
+            ADDRESS,
+            Ns(now),
             gain_min_usd=gain_min_usd,
         )
 
@@ -185,21 +195,36 @@ def test_what_had_to_wait_is_looked_at_again_without_being_named() -> None:
     assert [e.instrument_id for e in entries(world.plan(Credits(1, 1, 1, 1)))] == [0]
     world.ask(0, 0, 40)
     again = world.scheduler.plan(
-        np.empty(0, dtype=np.int64), world.ids, world.wanted, world.asked, world.flights, PLENTY,
-        ADDRESS, Ns(NOW + 1), gain_min_usd=0.0,
+        np.empty(0, dtype=np.int64),
+        world.ids,
+        world.wanted,
+        world.asked,
+        world.flights,
+        PLENTY,
+        ADDRESS,
+        Ns(NOW + 1),
+        gain_min_usd=0.0,
     )
     assert [e.instrument_id for e in entries(again)] == [1]
 
 
 SIDES = st.tuples(
-    st.integers(1, 60), st.integers(0, 3), st.integers(1, 60), st.integers(0, 3),
-    st.floats(-5.0, 50.0), st.booleans(), st.integers(0, 1),
+    st.integers(1, 60),
+    st.integers(0, 3),
+    st.integers(1, 60),
+    st.integers(0, 3),
+    st.floats(-5.0, 50.0),
+    st.booleans(),
+    st.integers(0, 1),
 )
 
 
 @given(
     st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=12),
-    st.integers(0, 12), st.integers(0, 3), st.integers(0, 6), st.integers(0, 2),
+    st.integers(0, 12),
+    st.integers(0, 3),
+    st.integers(0, 6),
+    st.integers(0, 2),
 )
 @settings(max_examples=200, deadline=None)
 def test_a_plan_never_exceeds_its_credits_and_never_meets_itself(

@@ -38,8 +38,16 @@ class Made:
     def ask(self, now_ns: Ns, ask_id: int) -> bytes:
         n = len(WORLD.expiries["BTC"])
         return self.skew.request(
-            ask_id, "BTC", skew_params(), self.board, INTENSITY, HALF, SIZE,
-            atm_vol=np.full(n, 0.55), spot_beta=np.full(n, -0.5), is_collateral_hedged=True,
+            ask_id,
+            "BTC",
+            skew_params(),
+            self.board,
+            INTENSITY,
+            HALF,
+            SIZE,
+            atm_vol=np.full(n, 0.55),
+            spot_beta=np.full(n, -0.5),
+            is_collateral_hedged=True,
             now_ns=now_ns,
         )
 
@@ -48,8 +56,14 @@ class Made:
         for i, held in positions.items():
             lots[i] = held
         self.skew.measure(
-            "BTC", skew_params(), self.board, INTENSITY, HALF, SIZE,
-            is_collateral_hedged=True, now_ns=NOW,
+            "BTC",
+            skew_params(),
+            self.board,
+            INTENSITY,
+            HALF,
+            SIZE,
+            is_collateral_hedged=True,
+            now_ns=NOW,
         )
         self.skew.refresh("BTC", lots, self.board)
         leans: np.ndarray = self.skew.columns[L_LEAN].copy()
@@ -68,7 +82,8 @@ def test_long_vega_lowers_every_straddle() -> None:
     straddle = {int(MIDDLE[8]): 100, int(MIDDLE[9]): 100}
     perpetual = -round(
         sum(float(made.board.delta[i]) * 0.1 * lots for i, lots in straddle.items())
-        * FORWARD / 10.0
+        * FORWARD
+        / 10.0
     )
     leans = made.lean({**straddle, 0: perpetual})
     calls, puts = IDS[WORLD.is_call[IDS]], IDS[~WORLD.is_call[IDS]]
@@ -211,8 +226,14 @@ def test_new_expiry_keeps_the_lean_of_old_ones_and_has_none_itself() -> None:
     wide = costs(larger).intensity
     n = len(larger)
     made.skew.measure(
-        "BTC", skew_params(), made.board, wide, np.full(n, 0.0005), np.full(n, 10.0),
-        is_collateral_hedged=True, now_ns=NOW,
+        "BTC",
+        skew_params(),
+        made.board,
+        wide,
+        np.full(n, 0.0005),
+        np.full(n, 10.0),
+        is_collateral_hedged=True,
+        now_ns=NOW,
     )
     made.skew.refresh("BTC", lots, made.board)
     assert made.skew.columns[L_LEAN, IDS] == pytest.approx(before[IDS], rel=1e-9)

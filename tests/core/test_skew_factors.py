@@ -128,9 +128,7 @@ def test_serves_bytes_and_echoes_the_version() -> None:
     assert len(found.inner) == R * R
 
 
-@pytest.mark.parametrize(
-    "changes", [{"weighted": [1.0]}, {"weighted": [math.nan] * (R * R)}]
-)
+@pytest.mark.parametrize("changes", [{"weighted": [1.0]}, {"weighted": [math.nan] * (R * R)}])
 def test_request_that_makes_no_sense_raises(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="weighted"):
         build_factors(msgspec.msgpack.encode(request(**changes)))

@@ -65,8 +65,10 @@ def test_books_agree_at_any_quiet_moment(tmp_path: Path) -> None:
 
 
 def _stopped(sim: Simulation) -> list[str]:
+    step = sim.scheduler.steps
     settle(sim, 0.0)
-    return violations(sim)
+    late = [write.step for write in sim.trader.risk_writes if write.step > step]
+    return [*violations(sim), *(f"risk was written after the stop, at step {at}" for at in late)]
 
 
 def test_a_stop_in_the_middle_of_hedging_misses_no_fill(tmp_path: Path) -> None:
