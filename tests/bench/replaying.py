@@ -17,7 +17,7 @@ from tests.bench.figures import Figure
 from tests.bench.peer import Result
 
 SECTION = "Replay of the session recorded above"
-SPEEDS = ((330, 20.0), (1_100, 8.0))
+SPEEDS = ((330, 20.0), (1_250, 8.0))
 """Least session time over replay time, by the frames a second that came in: a tick, the reply to
 its quote and the notice of its orders are three."""
 
