@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -37,6 +38,8 @@ DAEMON_FILE = "daemon.json"
 RESOLVED_FILE = "resolved.json"
 COMPUTE_NICE = 10
 EMBEDDED_VENUE = "127.0.0.1:8712"
+PORT_PATIENCE_S = 5.0
+PORT_POLL_S = 0.1
 
 
 def load_config(path: Path | None) -> Config:
@@ -74,9 +77,10 @@ def run(
     """Resolves the configuration, says where it will answer and becomes the guard: no return."""
     config = load_config(config_path)
     layout = layout_of(config)
+    is_embedded = config_path is None
+    _require_alone(config, layout, is_embedded)
     for directory in (config.data_dir, layout.runtime_dir, layout.state_dir):
         configuration.require_private_dir(directory)
-    is_embedded = config_path is None
     daemon_file = layout.runtime_dir / DAEMON_FILE
     _write_private(daemon_file, msgspec.json.encode(configuration.without_secrets(config)))
     resolved = _resolved(config, layout, daemon_file, is_embedded, for_seconds)
@@ -95,6 +99,34 @@ def run(
     os.execv(  # noqa: S606 - the guard replaces this process, so that one process is the parent
         sys.executable, [sys.executable, "-m", "mm_daemon.guard", str(resolved_file)]
     )
+
+
+def _require_alone(config: Config, layout: Layout, is_embedded: bool) -> None:
+    """No daemon runs here and every address is free; one that just ended is given its time.
+
+    Before any file is written, because a living daemon reads its own when it restarts a child.
+    """
+    from mm_daemon.ipc.control import live_page
+
+    if live_page(layout) is not None:
+        raise ConfigError(f"another daemon runs on {layout.runtime_dir}: stop it first")
+    listens = {"control_listen": config.ops.control_listen}
+    listens["metrics_listen"] = config.ops.metrics_listen
+    if is_embedded:
+        listens["embedded venue"] = EMBEDDED_VENUE
+    deadline_s = time.monotonic() + PORT_PATIENCE_S
+    for key, listen in listens.items():
+        host, _, port = listen.rpartition(":")
+        while True:
+            try:
+                socket.create_server((host, int(port))).close()
+                break
+            except (OSError, OverflowError) as error:
+                if time.monotonic() >= deadline_s:
+                    raise ConfigError(
+                        f"{key} {listen}: {error}: end whoever uses it or choose another"
+                    ) from error
+            time.sleep(PORT_POLL_S)
 
 
 def _resolved(

@@ -65,6 +65,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     strikes: int = 5
     start_us: int = START_US
     dated_ahead_s: float = 2 * 86_400.0
+    lists_at_s: float = 0.0
     skip: tuple[float, float] | None = None
     """From when to when host and market sleep."""
     vol_multiple: float = 1.0
@@ -99,6 +100,13 @@ _TABLE: Final = (
         skip=(40.0, EXPIRY_S - 70.0),
         takes_per_s=12.0,
         vol_multiple=2.0,
+    ),
+    Row(
+        name="listing",
+        description="An expiry between the others is listed while everything runs.",
+        seconds=25.0,
+        lists_at_s=6.0,
+        takes_per_s=8.0,
     ),
     Row(
         name="kill",
@@ -240,6 +248,7 @@ def build(
                 start_us=row.start_us,
                 strikes=row.strikes,
                 dated_ahead_s=row.dated_ahead_s,
+                lists_at_s=row.lists_at_s,
                 vol_multiple=row.vol_multiple,
                 option_takes_per_s=row.takes_per_s,
                 faults=faults,

@@ -41,6 +41,7 @@ MAKER: Final = MakerConfig(
 )  # fmt: skip
 FUTURES_US: Final = 250_000
 PUBLISH_US: Final = SECOND_US
+NEAR_AHEAD_US: Final = 86_400 * SECOND_US
 RESUME_US: Final = 3 * SECOND_US
 
 
@@ -53,6 +54,8 @@ class SmallWorldConfig(msgspec.Struct, frozen=True, kw_only=True):
     dated_ahead_s: float = 2 * 86_400.0
     """The dated expiry listed is the first one that has a future and is at least this far away."""
     delivery_window_s: float = 60.0
+    lists_at_s: float = 0.0
+    """When an expiry nearer than the others is listed; 0 = never."""
     vol_multiple: float = 1.0
     option_takes_per_s: float = 3.0
     future_takes: bool = True
@@ -236,16 +239,25 @@ class SmallWorld:
         )
         kept = [s for s in found if s.is_perpetual or (not s.is_option and s.expiry_us == dated)]
         kept += _nearest(found, dated, spot, config.strikes)
-        for spec in kept:
+        self._open(kept, now_us)
+        self._schedule(dated, self._drop)
+        self._schedule(dated + RESUME_US, self._resume)
+        if config.lists_at_s:
+            near = min(s.expiry_us for s in found if s.expiry_us > now_us + NEAR_AHEAD_US)
+            later = _nearest(found, near, spot, config.strikes)
+            at_us = now_us + round(config.lists_at_s * SECOND_US)
+            self._schedule(at_us, lambda at: self._open(later, at))
+
+    def _open(self, specs: list[InstrumentSpec], now_us: int) -> None:
+        """Lists instruments and sets makers on them."""
+        for spec in specs:
             self._specs[spec.name] = spec
             self.exchange.list_instrument(spec, now_us)
             if not spec.is_option:
                 tte_years = (spec.expiry_us - now_us) / YEAR_US
                 self._futures[spec.name] = FutureMaker(spec, tte_years)
-        self.market.list_options(NAME, [spec for spec in kept if spec.is_option], now_us)
+        self.market.list_options(NAME, [spec for spec in specs if spec.is_option], now_us)
         self.maker.rows_added()
-        self._schedule(dated, self._drop)
-        self._schedule(dated + RESUME_US, self._resume)
 
     def _drop(self, now_us: int) -> None:
         """What has expired leaves the chain."""

@@ -7,31 +7,29 @@ import re
 import socket
 import time
 
+import pytest
+
 from tests.wire.harness import START_S, Daemon, Venue, house, run_cli, wait_for
 
 QUOTED_SOME = 100
 
 
-def clear_lines(daemon: Daemon) -> list[str]:
-    """Lines for a person: neither JSON nor part of a traceback."""
-    lines = daemon.output().splitlines()
-    assert not [one for one in lines if "Traceback" in one], daemon.output()
-    return [one for one in lines if one and not one.startswith(("{", "console:"))]
-
-
-def test_taken_control_port_is_one_line_and_the_daemon_does_not_quote_blind() -> None:
-    with house() as (_, daemon), socket.create_server(("127.0.0.1", daemon.control_port)):
-        daemon.start()
-        wait_for(
-            "the line",
-            lambda: [one for one in clear_lines(daemon) if str(daemon.control_port) in one],
-            START_S,
-        )
-        line = clear_lines(daemon)[0]
-        assert f"cannot listen on 127.0.0.1:{daemon.control_port}" in line
-        found = json.loads(daemon.cli("check", "--json").stdout)["items"]
-        (port,) = [one for one in found if one["what"] == "control_listen"]
-        assert not port["ok"]
+@pytest.mark.parametrize("key", ["control_listen", "metrics_listen"])
+def test_taken_port_is_one_line_and_exit_2(key: str) -> None:
+    with house() as (_, daemon):
+        port = daemon.control_port if key == "control_listen" else daemon.metrics_port
+        with socket.create_server(("127.0.0.1", port)):
+            daemon.start()
+            assert daemon.wait_exit() == 2
+            (port_item,) = [
+                one
+                for one in json.loads(daemon.cli("check", "--json").stdout)["items"]
+                if one["what"] == key
+            ]
+        (line,) = daemon.output().splitlines()
+        assert key in line
+        assert str(port) in line
+        assert not port_item["ok"]
 
 
 def test_second_daemon_on_the_same_directories_is_refused() -> None:
@@ -40,7 +38,7 @@ def test_second_daemon_on_the_same_directories_is_refused() -> None:
         wait_for("the first to run", lambda: (daemon.runtime_dir / "page").exists(), START_S)
         second = run_cli("run", "--config", str(daemon.config))
         assert second.returncode == 2
-        assert "another guard runs" in second.stderr
+        assert "another daemon runs" in second.stderr
         assert len(second.stderr.splitlines()) == 1
         assert daemon.process is not None
         assert daemon.process.popen.poll() is None

@@ -29,7 +29,7 @@ from tests.wire.proxy import Proxy
 QUOTED_MIN = 400
 SCRIPT = """
 name = "script"
-description = "Lost book messages from 10 s on, late answers from 16 s to 22 s, gone from 26 s to 29 s."
+description = "Lost book messages from 10 s, late answers from 16 s, gone from 26 s to 29 s."
 activity = -0.25
 
 [[events]]
