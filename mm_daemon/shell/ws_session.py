@@ -138,7 +138,9 @@ class WsSession:
             failures = 0 if loop.time() - opened_s > self._backoff.healthy_after_s else failures + 1
 
     async def _connect(self) -> tuple[WSTransport, WSListener]:
-        return await picows.ws_connect(
+        """Raises OSError too where the connection ends before the handshake is complete, which
+        the library takes for a completed one."""
+        made = await picows.ws_connect(
             lambda: _Listener(self),
             self._url,
             ssl_context=ssl.create_default_context() if self._url.startswith("wss:") else None,
@@ -148,3 +150,6 @@ class WsSession:
             max_frame_size=FRAME_BYTES_MAX,
             logger_name=None,
         )
+        if made[0].response is None:
+            raise ConnectionResetError("the connection ended before its handshake was complete")
+        return made

@@ -133,6 +133,34 @@ async def test_nobody_listening_is_reported_with_the_address_and_retried() -> No
         running.cancel()
 
 
+@pytest.mark.parametrize("first_bytes", [b"", b"HTTP/1.1 101 Switch"])
+async def test_connection_that_ends_inside_its_handshake_is_a_failure_not_a_session(
+    first_bytes: bytes,
+) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(first_bytes)
+        writer.close()
+
+    async with asyncio.timeout(10):
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+        client = Client()
+        session = WsSession(
+            Conn.TRADE,
+            f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}",
+            on_frame=client.on_frame,
+            on_change=client.on_change,
+            jitter=random.Random(1),
+            backoff=FAST,
+        )
+        running = asyncio.create_task(session.run())
+        for _ in range(2):
+            wire, reason = await client.changes.get()
+            assert wire is None, "never told as up"
+            assert "before its handshake" in reason
+        running.cancel()
+        server.close()
+
+
 def test_backoff_tries_at_once_then_jitters_up_to_a_cap() -> None:
     backoff = Backoff()
     assert backoff.delay_s(0, 0.9) == 0.0
