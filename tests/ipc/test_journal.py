@@ -5,7 +5,8 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -152,26 +153,29 @@ def test_short_segment_before_others_is_corruption(tmp_path: Path) -> None:
     assert caught.value.path == path
 
 
-@pytest.fixture
-def no_new_segments() -> Iterator[Callable[[], None]]:
-    """Calling it makes the kernel refuse any new file of a segment's size, as a full disk does."""
+@contextmanager
+def no_new_segments() -> Iterator[None]:
+    """Makes the kernel refuse any new file of a segment's size, as a full disk does.
+
+    Left inside the test: pytest's own report may be a file, and longer than a segment.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (SEGMENT_BYTES // 2, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SEGMENT_BYTES // 2, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_full_disk_shows_before_an_append_fails_and_loses_nothing(
-    tmp_path: Path, no_new_segments: Callable[[], None]
-) -> None:
+def test_full_disk_shows_before_an_append_fails_and_loses_nothing(tmp_path: Path) -> None:
     journal = writer(tmp_path)
-    no_new_segments()
     appended: list[tuple[bytes, bool]] = []
 
     def append(payload: bytes) -> None:
         journal.append(1, 0, 0, payload)
         appended.append((payload, journal.fault is not None))
 
-    with pytest.raises(JournalError, match="cannot preallocate"):
+    with no_new_segments(), pytest.raises(JournalError, match="cannot preallocate"):
         any(append(bytes([i]) * 500) for i in range(100))
     # Two segments of seven records; the second one's half is passed by its fourth record.
     assert [is_faulty for _, is_faulty in appended] == [False] * 10 + [True] * 4
