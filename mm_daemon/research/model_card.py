@@ -13,6 +13,9 @@ from mm_daemon.research.exposure_geometry import LEVELS
 from mm_daemon.research.train_fill import FillFit, FillScore
 from mm_daemon.research.train_spread import SpreadFit, SpreadScore
 
+OWN_FILLS_MIN = 5
+"""Fewer held-out fills than this say nothing."""
+
 
 class FillStudy(msgspec.Struct, frozen=True):
     """A fill model beside what it must beat, on the held-out share."""
@@ -47,6 +50,9 @@ class SpreadStudy(msgspec.Struct, frozen=True):
     fitted_fills: int
     fitted_own_fills: int
     score: SpreadScore
+    """The shape on all fills."""
+    own: SpreadScore
+    """The model as shipped on own fills alone."""
 
 
 def trained_on(recording: Recording) -> str:
@@ -106,7 +112,7 @@ def fill_card(study: FillStudy, recording: Recording, seed: int) -> str:
 
 def spread_card(study: SpreadStudy, recording: Recording, seed: int) -> str:
     """The spread model's card, Markdown."""
-    score = study.score
+    score, own = study.score, study.own
     lines = [
         "# Spread model",
         "",
@@ -119,20 +125,23 @@ def spread_card(study: SpreadStudy, recording: Recording, seed: int) -> str:
         f"- Fills fitted on: {study.fitted_fills}, of which own {study.fitted_own_fills}; the"
         " others are prints seen as fills of the side",
         f"  they hit. Features and shrinkage: {_choice(study.fit)}.",
+        f"- Own fills cost {study.fit.own_shift:+.3f} half-spreads more than that shape says"
+        " (shrunk); the level shipped is theirs.",
         "- Markouts count at most 20 half-spreads.",
         "",
         "## Held out: the last quarter of every session",
         "",
-        "| | mean squared error |",
-        "|---|---|",
-        f"| model | {score.mse:.4f} |",
-        f"| mean of the training fills | {score.mse_pooled_mean:.4f} |",
-        f"| analytic policy | {score.mse_analytic:.4f} |",
+        "| mean squared error | all fills | own fills alone |",
+        "|---|---|---|",
+        f"| model (all fills: before the own level) | {score.mse:.3f} | {own.mse:.3f} |",
+        f"| mean of the training fills | {score.mse_pooled_mean:.3f} | {own.mse_pooled_mean:.3f} |",
+        f"| analytic policy | {score.mse_analytic:.3f} | {own.mse_analytic:.3f} |",
         "",
-        f"{score.fills} fills, mean adverse {score.mean_adverse:+.3f} ±"
-        f" {score.standard_error:.3f} half-spreads; R² against the training mean"
-        f" {score.r2:+.3f};",
-        f"bias {score.bias:+.3f}. {_spread_verdict(study)}",
+        f"All: {score.fills} fills, mean adverse {score.mean_adverse:+.3f} ±"
+        f" {score.standard_error:.3f} half-spreads, R² against the training mean {score.r2:+.3f}.",
+        f"Own: {own.fills} fills, mean adverse {own.mean_adverse:+.3f} ±"
+        f" {own.standard_error:.3f}, foretold less seen {own.bias:+.3f}.",
+        f"On all fills {_spread_verdict(score)} On own fills {_spread_verdict(own)}",
         "",
         "## Limits",
         "",
@@ -173,15 +182,14 @@ def _fill_verdict(study: FillStudy) -> str:
     return "It is better than both."
 
 
-def _spread_verdict(study: SpreadStudy) -> str:
-    score = study.score
+def _spread_verdict(score: SpreadScore) -> str:
+    if score.fills < OWN_FILLS_MIN:
+        return f"nothing can be said from {score.fills}."
     if score.mse >= score.mse_analytic:
-        return "It is no better than the analytic policy."
+        return "it is no better than the analytic policy."
     if score.mse >= score.mse_pooled_mean:
-        return (
-            "It is better than the analytic policy by its mean; its features add nothing held out."
-        )
-    return "It is better than both."
+        return "it is better than the analytic policy, and no better than the mean."
+    return "it is better than both."
 
 
 def _fill_limits() -> list[str]:

@@ -9,6 +9,10 @@ itself among the choices. The fit can so be no better than it deserves to be.
 
 The leaning features come first for a reason: where theo stands off the market's middle, the side
 that looks cheap is the one that fills, and most of that edge was never there.
+
+Prints seen as fills outnumber own fills and give the shape, but not the level: our quotes stand
+where our theo likes them, so those who take them choose better than those who take any quote. Own
+fills set the level, by their mean residual shrunk as if a few more had shown none.
 """
 
 from __future__ import annotations
@@ -33,12 +37,19 @@ GROUPS: dict[str, tuple[int, ...] | None] = {
     "all": None,
 }
 POOLED_MEAN = "pooled mean"
+OWN_PRIOR = 20.0
+"""Own fills without any residual that the level is shrunk by."""
 
 
 class SpreadFit(msgspec.Struct, frozen=True):
     """A fitted spread model and how it was arrived at."""
 
     head: LinearHead
+    """The model: the shape, at the level of own fills."""
+    shape: LinearHead
+    """The same at the level of all fills."""
+    own_shift: float
+    """Half-spreads that own fills cost more than the shape says."""
     choice: str
     """Features and shrinkage that foretold best, or the pooled mean."""
     scores: dict[str, float]
@@ -79,8 +90,13 @@ def fit_spread(table: Markouts) -> SpreadFit:
         for penalty in PENALTIES:
             scores[group, penalty] = _left_out_error(table, basis, penalty, blocks)
     group, penalty = min(scores, key=lambda one: (scores[one], -one[1]))
+    shape = fit_head(table, fit_basis(table.rows, only=GROUPS[group]), penalty)
+    shift = _own_shift(shape, table)
+    bias = (shape.bias + shift).astype(np.float32)
     return SpreadFit(
-        head=fit_head(table, fit_basis(table.rows, only=GROUPS[group]), penalty),
+        head=LinearHead(basis=shape.basis, weights=shape.weights, bias=bias),
+        shape=shape,
+        own_shift=shift,
         choice=_named(group, penalty),
         scores={_named(*one): mse for one, mse in scores.items()},
     )
@@ -108,7 +124,9 @@ def predicted(head: LinearHead, table: Markouts) -> Floats:
 
 
 def score(head: LinearHead, table: Markouts, *, pooled_mean: float) -> SpreadScore:
-    """Figures of a table the model was not fitted on; at least two fills."""
+    """Figures of a table the model was not fitted on; all zero below two fills."""
+    if len(table) < 2:
+        return SpreadScore(len(table), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     foretold = predicted(head, table)
     mse = float(((foretold - table.adverse) ** 2).mean())
     mse_mean = float(((pooled_mean - table.adverse) ** 2).mean())
@@ -122,6 +140,13 @@ def score(head: LinearHead, table: Markouts, *, pooled_mean: float) -> SpreadSco
         r2=1.0 - mse / mse_mean if mse_mean > 0.0 else 0.0,
         bias=float((foretold - table.adverse).mean()),
     )
+
+
+def _own_shift(shape: LinearHead, table: Markouts) -> float:
+    """Mean residual of own fills, shrunk towards none."""
+    own = taken(table, table.is_own)
+    residual = own.adverse - as_float64(shape.outputs(own.rows)[:, 0])
+    return float(residual.sum() / (len(own) + OWN_PRIOR))
 
 
 def _left_out_error(table: Markouts, basis: HingeBasis, penalty: float, blocks: Ints) -> float:

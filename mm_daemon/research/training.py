@@ -44,7 +44,7 @@ from mm_daemon.research.train_fill import (
     model_ln_rates,
     score,
 )
-from mm_daemon.research.train_spread import fit_spread
+from mm_daemon.research.train_spread import SpreadScore, fit_spread
 from mm_daemon.research.train_spread import score as spread_score
 
 CHECK_ROWS = 4096
@@ -135,7 +135,10 @@ def train_spread(recording: Recording, out: Path, seed: int, today: str) -> Mani
         fit=fit,
         fitted_fills=len(fitted),
         fitted_own_fills=int(fitted.is_own.sum()),
-        score=spread_score(fit.head, held, pooled_mean=float(fitted.adverse.mean())),
+        score=spread_score(fit.shape, held, pooled_mean=float(fitted.adverse.mean())),
+        own=spread_score(
+            fit.head, taken(held, held.is_own), pooled_mean=float(fitted.adverse.mean())
+        ),
     )
     return write_model(
         out,
@@ -148,7 +151,9 @@ def train_spread(recording: Recording, out: Path, seed: int, today: str) -> Mani
             metrics={
                 "horizon_s": recording.horizon_s,
                 "fills_fitted": float(len(fitted)),
-                **{key: float(value) for key, value in msgspec.structs.asdict(study.score).items()},
+                "own_shift": fit.own_shift,
+                **_named_figures("", study.score),
+                **_named_figures("own_", study.own),
             },
             seed=seed,
         ),
@@ -171,6 +176,10 @@ def _fill_metrics(study: FillStudy) -> dict[str, float]:
         "own_expected_fills_held_out": study.own.expected_fills,
         "top_decile_share": study.model.top_decile_share,
     }
+
+
+def _named_figures(prefix: str, figures: SpreadScore) -> dict[str, float]:
+    return {f"{prefix}{key}": float(one) for key, one in msgspec.structs.asdict(figures).items()}
 
 
 def _check_rows(rows: Rows) -> Rows:
