@@ -8,7 +8,9 @@ its instrument until the venue's evidence ends it.
 
 Delta convention: equity in coin is part of the delta if and only if `collateral_hedged`. Orders are
 limit, immediate-or-cancel, priced through the touch but never beyond the slippage bound; each
-failure lets the price go further within the bound. Staying out of band escalates: widen, stop
+failure lets the price go further within the bound. A hedge is never smaller than a least size,
+so that a delta at the edge does not send a lot a tick, and never goes past zero. Staying out of
+band escalates: widen, stop
 quoting, page. The hedger sends nothing itself and knows no permission.
 """
 
@@ -247,7 +249,8 @@ class Hedger:
             return None
         if now_ns < self._retry_ns.get(id_, 0):
             return None
-        lots = _lots_of(book, excess_coin, self._lot_delta(id_, inputs), inputs.index_usd)
+        lot_delta = self._lot_delta(id_, inputs)
+        lots = _lots_of(book, excess_coin, delta_coin, lot_delta, inputs.index_usd)
         if lots == 0:
             return None
         side = Side.SELL if excess_coin > 0.0 else Side.BUY
@@ -298,12 +301,17 @@ def _beyond(delta: float, edge: float) -> float:
     return delta - math.copysign(edge, delta)
 
 
-def _lots_of(book: _Book, excess_coin: float, lot_delta: float, index_usd: float) -> int:
-    """Whole lots, rounded down so that a hedge never overshoots; bounded by both order limits."""
+def _lots_of(
+    book: _Book, excess_coin: float, delta_coin: float, lot_delta: float, index_usd: float
+) -> int:
+    """Whole lots, rounded up so that the hedge ends inside the band, yet never past zero delta;
+    bounded by both order limits."""
     hedge: HedgeParams = book.params.hedge
     limits: RiskLimits = book.params.limits
-    coin = min(abs(excess_coin), hedge.order_size_coin_max)
-    coin = min(coin, limits.hedge_order_usd_max / index_usd) if index_usd > 0.0 else math.nan
-    if not (lot_delta > 0.0 and math.isfinite(coin)):
+    wanted = max(abs(excess_coin), hedge.order_size_coin_min)
+    most = min(abs(delta_coin), hedge.order_size_coin_max)
+    most = min(most, limits.hedge_order_usd_max / index_usd) if index_usd > 0.0 else math.nan
+    if not (lot_delta > 0.0 and math.isfinite(wanted) and math.isfinite(most)):
         return 0
-    return min(math.floor(coin / lot_delta + 1e-9), limits.order_lots_max)
+    lots = math.ceil(wanted / lot_delta - 1e-9)
+    return min(lots, math.floor(most / lot_delta + 1e-9), limits.order_lots_max)

@@ -182,13 +182,12 @@ def _fill(
             left += pulled + moved
             continue
         if pulled:
-            # Pulls draw on the same pool that moves do, so they come off both.
             pull_sides -= pulled
-            sides = min(sides, pull_sides)
             pulls.append(_pull(row, _PULL))
         if not moved:
             continue
-        if moved <= sides:
+        # Pulls and moves draw on one pool, so what pulls have taken is gone for moves too.
+        if moved <= min(sides, pull_sides):
             sides -= moved
             pull_sides -= moved
             moves.append(_move(row))

@@ -91,7 +91,10 @@ def _status(engine: Engine, now_ns: Ns) -> StatusView:
         ts_ns=now_ns,
         uptime_s=(now_ns - engine.started_ns) / NS_PER_S,
         state=engine.standing().stage.value,
-        reasons_not_quoting=modes.quoting_reasons,
+        reasons_not_quoting=(
+            *modes.quoting_reasons,
+            *(f"{name} held by {control}" for name, control in modes.halted.items()),
+        ),
         generation=modes.generation,
         permission=permission_names(modes.permission),
         tasks=task_names(modes.tasks),

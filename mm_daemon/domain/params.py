@@ -89,6 +89,8 @@ class HedgeParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the coin balance counts as delta; a required choice, because mixing conventions
     costs delta."""
     cost_bps: NonNegative
+    order_size_coin_min: NonNegative
+    """A hedge is at least this much, as far as the delta goes."""
     order_size_coin_max: Positive
     slippage_bps_max: Positive
     retry_ms: Count

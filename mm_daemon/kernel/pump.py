@@ -108,13 +108,19 @@ class Pump:
         self._steps = 0
         self._digest_due = DIGEST_EVERY_STEPS
         self.is_dead = False
+        self._is_sealed = False
 
     @property
     def steps(self) -> int:
         return self._steps
 
     def feed(self, event: Input) -> None:
-        """Runs one input, and whatever its outputs answered at once, to the end."""
+        """Runs one input, and whatever its outputs answered at once, to the end.
+
+        After `seal` nothing is taken: timers of a loop that is being closed still ring.
+        """
+        if self._is_sealed:
+            return
         self._waiting.append(event)
         if self._is_stepping:
             return
@@ -129,8 +135,10 @@ class Pump:
             self._is_stepping = False
 
     def seal(self) -> None:
-        """Ends a clean life's tape with the digest of its last state, for a replay to compare."""
-        if self._steps and not self.is_dead:
+        """Ends the life: a clean one's tape with the digest of its last state, for a replay to
+        compare."""
+        is_first, self._is_sealed = not self._is_sealed, True
+        if is_first and self._steps and not self.is_dead:
             self._record(self._clock.stamp(), DIGEST, 0, self._node.digest())
 
     def _run(self, event: Input) -> None:

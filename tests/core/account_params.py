@@ -48,6 +48,7 @@ HEDGE = HedgeParams(
     risk_aversion_per_usd=1e-6,
     collateral_hedged=False,
     cost_bps=5.0,
+    order_size_coin_min=0.0,
     order_size_coin_max=3.0,
     slippage_bps_max=10.0,
     retry_ms=500,

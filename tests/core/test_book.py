@@ -58,7 +58,7 @@ def changes(draw: st.DrawFn) -> list[tuple[Side, int, float | None]]:
 
 
 @given(changes())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_history_of_changes_equals_the_slow_reference(
     history: list[tuple[Side, int, float | None]],
 ) -> None:
@@ -97,7 +97,7 @@ LEVELS = st.lists(
 
 
 @given(st.lists(st.tuples(st.booleans(), LEVELS, LEVELS), max_size=12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_garbage_leaves_a_valid_book_or_an_invalid_empty_one(
     messages: list[tuple[bool, list[Level], list[Level]]],
 ) -> None:

@@ -91,7 +91,7 @@ def test_price_that_is_none_is_no_observation() -> None:
     st.integers(0, 10**12),
     st.booleans(),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_rows_are_finite_whatever_the_market_shows(
     bid: int, wide: int, theo: float, age_ns: int, has_theo: bool
 ) -> None:

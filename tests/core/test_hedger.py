@@ -176,6 +176,26 @@ def test_the_band_is_clamped_and_traded_to_its_edge() -> None:
     assert order.lots == 600
 
 
+def test_a_hedge_to_the_edge_ends_inside_the_band() -> None:
+    """A part of a lot left outside would count as a delta that cannot be hedged."""
+    desk = Desk(policy="whalley_wilmott", band_delta_coin=0.5, band_delta_coin_max=2.0)
+    lot_coin = 10.0 / SPOT
+    for beyond_lots in (0.3, 1.0, 7.5):
+        delta = 0.5 + beyond_lots * lot_coin
+        (order,) = desk.plan(delta)
+        assert order.lots == math.ceil(beyond_lots)
+        assert desk.plan(delta - order.lots * lot_coin) == []
+
+
+def test_a_hedge_has_a_least_size_but_never_goes_past_zero() -> None:
+    desk = Desk(policy="whalley_wilmott", band_delta_coin=0.5, order_size_coin_min=0.1)
+    (order,) = desk.plan(0.5001)
+    assert order.lots == 600
+    desk = Desk(policy="whalley_wilmott", band_delta_coin=0.01, order_size_coin_min=0.1)
+    (order,) = desk.plan(0.05)
+    assert order.lots == 300
+
+
 def test_collateral_counts_as_delta_only_where_the_setting_says_so() -> None:
     assert Desk(collateral_hedged=False).plan(0.0, equity=100.0) == []
     (order,) = Desk(collateral_hedged=True).plan(0.0, equity=100.0)

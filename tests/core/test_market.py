@@ -170,7 +170,7 @@ EVENTS: st.SearchStrategy[MarketEvent] = st.one_of(
 
 
 @given(st.lists(EVENTS, max_size=25))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equal_histories_have_equal_digests_and_columns_equal_their_books(
     events: list[MarketEvent],
 ) -> None:

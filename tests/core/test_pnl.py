@@ -297,7 +297,7 @@ def test_an_option_without_a_theo_leaves_its_change_in_the_residual() -> None:
         max_size=25,
     )
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_parts_sum_exactly_whatever_happens(
     steps: list[tuple[int, int, float, float, float]],
 ) -> None:

@@ -159,7 +159,7 @@ def desk_of(drawn: tuple[float, int, int, float, float, float, float]) -> Desk:
 
 
 @given(MARKETS)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_choice_is_the_best_legal_tick_of_a_brute_force_search(
     drawn: tuple[float, int, int, float, float, float, float],
 ) -> None:
@@ -174,7 +174,7 @@ def test_choice_is_the_best_legal_tick_of_a_brute_force_search(
 
 
 @given(MARKETS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_quotes_are_legal_uncrossed_and_earn_the_minimum_edge(
     drawn: tuple[float, int, int, float, float, float, float],
 ) -> None:
@@ -198,7 +198,7 @@ def test_quotes_are_legal_uncrossed_and_earn_the_minimum_edge(
 
 
 @given(st.floats(0.02, 0.03), st.integers(1, 4), st.floats(-0.0003, 0.0003))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bid_and_ask_mirror_each_other_when_the_world_is_mirrored(
     middle: float, half_steps: int, offset: float
 ) -> None:
@@ -239,7 +239,7 @@ def _is_tie(desk: Desk, row: int, ticks: int) -> bool:
 
 
 @given(st.floats(0.01, 0.06), st.integers(1, 6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_more_inventory_never_raises_a_quote(theo: float, wide: int) -> None:
     bids, asks = [], []
     for lean in np.linspace(-0.01, 0.01, 41):

@@ -554,7 +554,7 @@ def test_a_person_may_adopt_the_venue_and_is_told_what_was_booked(desk: Desk) ->
     st.lists(st.tuples(st.integers(1, 9), st.booleans(), st.booleans()), max_size=40),
     st.integers(1, 7),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_loss_and_repetition_of_fills_ends_clean(
     trades: list[tuple[int, bool, bool]], page: int
 ) -> None:

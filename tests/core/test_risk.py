@@ -430,7 +430,7 @@ side = st.tuples(st.integers(0, 110), st.integers(0, 12))
     flushes=st.lists(st.booleans(), min_size=8, max_size=8),
     held=st.tuples(*[st.integers(-10, 10)] * 3),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_subset_of_fills_passes_a_limit(
     messages: list[Any], flushes: list[bool], held: tuple[int, ...]
 ) -> None:

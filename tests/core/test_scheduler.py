@@ -133,6 +133,18 @@ def test_stale_side_without_credit_to_move_is_pulled_from_the_reserve() -> None:
     assert entries(plan) == [QuoteEntry(0, None, 0, None, None)]
 
 
+def test_stale_sides_pulled_from_the_reserve_leave_less_for_moves() -> None:
+    world = World(2)
+    for row in range(2):
+        world.want(0, row, 38 + 20 * row)
+        world.ask(0, row, 40 + 20 * row)
+    world.wanted.is_stale[0, 0] = True
+    world.want(1, 0, 40)
+    plan = world.plan(Credits(1, 2, 2, 2))
+    assert entries(plan) == [QuoteEntry(0, None, 0, None, 0)]
+    assert plan.sides_left == 3
+
+
 def test_side_with_a_request_on_its_way_waits() -> None:
     world = World(1)
     world.want(0, 0, 41, gain=50.0)
@@ -226,7 +238,7 @@ SIDES = st.tuples(
     st.integers(0, 6),
     st.integers(0, 2),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_plan_never_exceeds_its_credits_and_never_meets_itself(
     drawn: list[tuple[tuple[int, int, int, int, float, bool, int], ...]],
     sides: int,

@@ -683,4 +683,4 @@ class LossyVenue(RuleBasedStateMachine):
 
 
 TestLossyVenue = LossyVenue.TestCase
-TestLossyVenue.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestLossyVenue.settings = settings(max_examples=60, stateful_step_count=40)

@@ -64,7 +64,7 @@ def header(directory: Path, index: int, word: int) -> int:
     return value
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(written=records, closes=st.booleans())
 def test_what_is_appended_is_what_is_read(
     tmp_path_factory: pytest.TempPathFactory,

@@ -75,7 +75,7 @@ def test_init_of_a_whole_latch_is_refused(store: LatchStore) -> None:
     assert store.load().effective() == CANCEL_ALL
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_any_changed_byte_of_the_file_counts_as_latched_or_changes_nothing(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

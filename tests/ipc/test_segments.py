@@ -52,7 +52,7 @@ def test_records_start_on_eight_bytes_and_keep_their_fields(tmp_path: Path) -> N
     assert [r.ts_ns for r in records] == list(range(5, 5 + len(PAYLOADS)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(cut=st.integers(0, 10_000), garbage=st.binary(max_size=40))
 def test_crash_cut_at_any_byte_keeps_exactly_the_whole_records_before_it(
     tmp_path_factory: pytest.TempPathFactory, cut: int, garbage: bytes
@@ -75,7 +75,7 @@ def test_crash_cut_at_any_byte_keeps_exactly_the_whole_records_before_it(
     assert verify(directory, "j") == (len(found), None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(size=st.integers(SEGMENT_HEADER_BYTES, 1000))
 def test_truncated_file_gives_the_whole_records_before_the_cut(
     tmp_path_factory: pytest.TempPathFactory, size: int
@@ -95,7 +95,7 @@ def test_truncated_file_gives_the_whole_records_before_the_cut(
     assert payloads_of(directory) == list(PAYLOADS[:whole])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_flipped_byte_in_the_middle_refuses_and_names_file_and_offset(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -222,17 +222,26 @@ def test_defect_inside_a_step_ends_the_process_and_nothing_follows(page: Page) -
     assert rig.order == ["tape"]
 
 
-def test_clean_end_is_sealed_by_a_digest_and_a_defect_is_not(page: Page) -> None:
+def test_clean_end_is_sealed_by_a_digest_and_takes_nothing_more(page: Page) -> None:
     rig = Rig(page, {})
-    rig.pump.seal()
-    assert rig.order == [], "nothing happened yet"
     rig.pump.feed(Flush())
     rig.pump.seal()
     assert rig.log.lines[-1] == ("tape", (DIGEST, 0, rig.node.digest()))
-    rig.node.error = ValueError("broken")
     rig.pump.feed(Flush())
     rig.pump.seal()
-    assert [record[0] for _, record in rig.log.lines] == [FLUSH_IN, DIGEST, FLUSH_IN]  # type: ignore[index]
+    assert [record[0] for _, record in rig.log.lines] == [FLUSH_IN, DIGEST]  # type: ignore[index]
+    assert rig.hands.died == []
+
+
+def test_a_life_without_a_step_or_with_a_defect_has_no_seal(page: Page) -> None:
+    unused = Rig(page, {})
+    unused.pump.seal()
+    assert unused.order == []
+    broken = Rig(page, {})
+    broken.node.error = ValueError("broken")
+    broken.pump.feed(Flush())
+    broken.pump.seal()
+    assert [record[0] for _, record in broken.log.lines] == [FLUSH_IN]  # type: ignore[index]
 
 
 def test_dead_journal_stops_risk_lets_cancels_pass_and_tells_the_node(page: Page) -> None:

@@ -16,7 +16,7 @@ DAY = 1.0 / 365.0
 
 def pairs(forward: float, *, is_inverse: bool = True, n: int = 9, half: float = 0.0003):
     """n pairs around the money, each option quoted `half` (coin) around its value."""
-    strike = np.linspace(0.92, 1.08, n) * round(forward, -3)
+    strike = np.linspace(0.92, 1.08, n) * round(forward, -2)
     unit = forward if is_inverse else 1.0
     half_width = half if is_inverse else half * forward
     call = black76.price(forward, strike, 20 * DAY, 0.6, True) / unit

@@ -109,7 +109,7 @@ def run(steps: list[tuple[str, str, int, int, int]]) -> tuple[Exchange, int]:
     return exchange, now_us
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS)
 def test_cash_is_conserved_to_the_last_unit(
     steps: list[tuple[str, str, int, int, int]],
@@ -129,7 +129,7 @@ def test_cash_is_conserved_to_the_last_unit(
         assert exchange.total_cash_e8(currency) == deposits[currency]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(STEPS)
 def test_positions_are_the_sum_of_fills_and_net_to_zero(
     steps: list[tuple[str, str, int, int, int]],
@@ -143,7 +143,7 @@ def test_positions_are_the_sum_of_fills_and_net_to_zero(
         assert exchange.ticker(spec.name, now_us).open_interest_e8 == open_interest
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.integers(-50, 50).filter(bool), st.integers(20_000, 90_000)), min_size=1),
     st.booleans(),

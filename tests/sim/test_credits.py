@@ -23,7 +23,7 @@ from tests.sim.exchange_setup import (
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(0, 400_000), max_size=60), st.integers(1, 30), st.integers(1, 40))
 def test_a_pool_never_grants_more_than_burst_plus_rate(
     waits_us: list[int], rate: int, burst: int

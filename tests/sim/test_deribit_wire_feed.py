@@ -67,7 +67,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ACTIONS)
 def test_every_interval_rebuilds_the_book_and_links_its_own_chain(actions: list[Action]) -> None:
     rig = Rig()

@@ -110,7 +110,7 @@ def encodable(value: object) -> bool:
     return True
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(st.sampled_from(sorted(METHODS)), PARAMS, st.booleans())
 def test_odd_requests_are_answered_and_break_nothing(
     method: str, params: dict[str, Any], mended: bool

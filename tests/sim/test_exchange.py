@@ -218,7 +218,7 @@ def check_books(clients: RandomClients) -> None:
         assert sorted(listed) == [row.seq for row in resting if row.account != "house"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32))
 def test_invariants_hold_under_random_clients(seed: int) -> None:
     clients = RandomClients(seed)

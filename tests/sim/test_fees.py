@@ -124,7 +124,7 @@ def test_delivery_fees_are_capped_at_an_eighth_of_the_worth() -> None:
     assert delivery_fee_e8(dated, -10_000 * E8, 50_000 * E8) == e8(0.00005)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(-(10**30), 10**30), st.integers(1, 10**20))
 def test_division_rounds_half_to_even(numerator: int, denominator: int) -> None:
     """Python's rounding of an exact fraction is the reference; it is symmetric in sign."""

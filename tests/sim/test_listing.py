@@ -57,7 +57,7 @@ moments = st.integers(0, 4 * 365 * 24).map(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(now_us=moments)
 def test_at_any_instant_there_are_eleven_to_thirteen_expiries_at_eight(now_us: int) -> None:
     found = expiries(now_us)
@@ -69,7 +69,7 @@ def test_at_any_instant_there_are_eleven_to_thirteen_expiries_at_eight(now_us: i
     assert len(within) == 4
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(now_us=moments)
 def test_both_underlyings_always_have_enough_options_with_unique_names(now_us: int) -> None:
     specs = listed(now_us)

@@ -67,7 +67,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ACTIONS)
 def test_fills_and_depth_equal_a_slow_reference(actions: list[tuple[str, int, int, int]]) -> None:
     """The maker only buys and the taker only sells, so that no order meets its own account."""
@@ -93,7 +93,7 @@ def test_fills_and_depth_equal_a_slow_reference(actions: list[tuple[str, int, in
         assert not view.bids or not view.asks or view.bids[0][0] < view.asks[0][0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ACTIONS)
 def test_change_events_rebuild_the_book(actions: list[tuple[str, int, int, int]]) -> None:
     """A client that applies every change in order holds the venue's book, and the ids link."""

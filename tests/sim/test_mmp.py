@@ -55,7 +55,7 @@ def group(**limits: int) -> MmpGroup:
     return MmpGroup(config)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 30)), min_size=1, max_size=30))
 def test_windows_start_with_a_trade_and_do_not_slide(trades: list[tuple[int, int]]) -> None:
     """Against a reference that cuts the trades into windows beforehand."""

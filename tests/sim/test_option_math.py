@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mm_daemon.sim.option_math import VOL_MAX, implied_vol, price_coin, published_greeks
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     moneyness=st.floats(-2.5, 2.5),
     vol=st.floats(0.05, 3.0),

@@ -57,7 +57,7 @@ def butterfly_condition(
     return (1.0 - x * slope / (2.0 * w)) ** 2 - first**2 / 4.0 * (1.0 / total + 0.25) + bend / 2.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(sorted(CHAIN)),
     level=st.floats(-3.0, 3.0),

@@ -99,7 +99,7 @@ def advance(peer: Peer, seconds: float) -> None:
         peer.disconnect(conn)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(st.sampled_from(METHODS), ANY)
 def test_no_answer_in_a_dialogue_raises(method: str, answer: object) -> None:
     peer = Peer()
@@ -128,7 +128,7 @@ INTENTS: list[Intent] = [
 SHARED = ready_peer()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(INTENTS), ANY, st.booleans(), st.sampled_from(list(Conn)))
 def test_no_answer_to_an_intent_raises(
     intent: Intent, answer: object, is_error: bool, conn: Conn
@@ -151,7 +151,7 @@ def test_no_answer_to_an_intent_raises(
     peer.frames.clear()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

@@ -495,7 +495,7 @@ def test_a_failed_reading_leaves_the_catalogue_as_it_was() -> None:
     assert len(peer.notify(Conn.MARKET, CHANNEL, change(100, 101))) == 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.integers(0, 11), st.sampled_from(["keep", "drop", "twice", "swap"]))))
 def test_dropped_repeated_or_swapped_messages_lose_the_book_or_leave_its_chain_whole(
     faults: list[tuple[int, str]],
@@ -528,7 +528,7 @@ def test_dropped_repeated_or_swapped_messages_lose_the_book_or_leave_its_chain_w
 SHARED = ready_peer()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=80), st.sampled_from(list(Conn)))
 def test_random_bytes_never_raise(noise: bytes, conn: Conn) -> None:
     for event in SHARED.protocol.on_frame(conn, noise, SHARED.now_ns):
@@ -555,7 +555,7 @@ CHANNELS = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(CHANNELS), JSON, st.sampled_from(list(Conn)))
 def test_any_json_in_a_known_channel_never_raises(channel: str, body: object, conn: Conn) -> None:
     frame = {
@@ -567,7 +567,7 @@ def test_any_json_in_a_known_channel_never_raises(channel: str, body: object, co
     SHARED.protocol.take_frames()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_frame_never_raises(data: st.DataObject) -> None:
     frame = bytearray(

@@ -1026,7 +1026,7 @@ SIDES = st.tuples(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=6))
 def test_quotes_say_the_same_from_remembered_texts_as_from_fresh_ones(
     sides: list[tuple[tuple[Ticks | None, Lots | None], tuple[Ticks | None, Lots | None]]],

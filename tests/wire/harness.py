@@ -378,14 +378,15 @@ class Daemon:
     # -- conditions -----------------------------------------------------------------------------
 
     def wait_quoting(self, options_min: int = 200, timeout_s: float = START_S) -> dict[str, Any]:
-        """Until that many options are quoted on both sides, as the daemon sees it."""
+        """Until it runs, reconciled, with that many options quoted on both sides, as it sees it."""
 
         def look() -> dict[str, Any] | None:
             process = self.process
             if process is not None and process.popen.poll() is not None:
                 raise AssertionError(f"the daemon ended: {self.output()[-3000:]}")
             status = self.status()
-            if status.get("options_two_sided", 0) >= options_min:
+            is_quoting = status.get("options_two_sided", 0) >= options_min
+            if is_quoting and status["state"] == "running":
                 return status
             if "crashes within" in str(status["latched_by"]):
                 raise AssertionError(f"the trader keeps crashing: {self.output()[-3000:]}")

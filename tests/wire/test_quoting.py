@@ -82,15 +82,19 @@ def test_a_strangers_client_sees_the_same_account(running: House) -> None:
 
 def test_metrics_and_health_tell_of_a_quoting_daemon(running: House) -> None:
     _, daemon = running
-    code, text = http_json(daemon.metrics_port, "GET", "/metrics")
-    assert code == 200
-    live = {
-        line.split()[0]: float(line.split()[1])
-        for line in text.splitlines()
-        if line.startswith("mm_quotes_live{")
-    }
-    assert live['mm_quotes_live{side="bid",underlying="BTC"}'] >= QUOTED_MIN
-    assert live['mm_quotes_live{side="ask",underlying="BTC"}'] >= QUOTED_MIN
+
+    def quotes_live() -> dict[str, float]:
+        code, text = http_json(daemon.metrics_port, "GET", "/metrics")
+        assert code == 200
+        lines = [line.split() for line in text.splitlines() if line.startswith("mm_quotes_live{")]
+        return {name: float(value) for name, value in lines}
+
+    sides = {f'mm_quotes_live{{side="{side}",underlying="BTC"}}' for side in ("bid", "ask")}
+    wait_for(
+        "both sides in the metrics",
+        lambda: all(quotes_live()[side] >= QUOTED_MIN for side in sides),
+        5.0,
+    )
     for page in ("/healthz", "/readyz"):
         assert http_json(daemon.metrics_port, "GET", page)[0] == 200
 
@@ -301,6 +305,8 @@ def test_sigterm_sweeps_and_exits_0(running: House) -> None:
     daemon.wait_quoting(QUOTED_MIN)
     pids = [daemon.word(word) for word in (TRADER_PID, OPS_PID, COMPUTE_PID, VENUE_PID)]
     assert daemon.stop() == 0
+    codes = [one["code"] for one in daemon.events("ended") if one["child"] == "trader"]
+    assert codes == [0]
     assert venue.open_orders() == []
     assert not [pid for pid in pids if pid and os.path.exists(f"/proc/{pid}")]
 

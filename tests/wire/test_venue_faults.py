@@ -92,7 +92,7 @@ class Scripted:
 
 @pytest.fixture(scope="module")
 def scripted() -> Iterator[Scripted]:
-    with Proxy() as proxy, house(through=proxy) as (venue, daemon):
+    with Proxy() as proxy, house(through=proxy, stop_budget_s=4.0) as (venue, daemon):
         daemon.start()
         wait_for("the daemon to wait", lambda: daemon.events("connect_failed"), START_S)
         script = daemon.directory / "script.toml"
@@ -107,9 +107,9 @@ def test_lost_book_messages_are_found_and_only_those_books_are_asked_again(
     scripted: Scripted,
 ) -> None:
     scripted.wait_until(GAPS_OVER_S)
-    wait_for("the gaps", lambda: scripted.metric("mm_book_gaps_total") >= 2, 10.0)
-    gaps = scripted.metric("mm_book_gaps_total")
-    assert gaps <= 6, "one by one, not the whole chain"
+    # A gap shows at the next message of that book: at once for the perpetual, seldom for an option.
+    wait_for("a gap", lambda: scripted.metric("mm_book_gaps_total") >= 1, 10.0)
+    assert scripted.metric("mm_book_gaps_total") <= 2, "one by one, not the whole chain"
     scripted.daemon.wait_quoting(QUOTED_MIN, 20.0)
     scripted.wait_accounted_for()
     assert not scripted.daemon.events("crash")
@@ -167,11 +167,12 @@ def test_kill_holds_while_the_venue_cannot_be_reached(scripted: Scripted) -> Non
 
 
 def test_hanging_venue_is_noticed_and_met_again(scripted: Scripted) -> None:
+    """Its connections stay up and say nothing: only age tells."""
     venue, daemon = scripted.venue, scripted.daemon
     assert venue.process is not None
     venue.process.popen.send_signal(signal.SIGSTOP)
     try:
-        wait_for("quoting stopped", lambda: daemon.status()["reasons_not_quoting"], 15.0)
+        wait_for("quoting to be held", lambda: daemon.status()["reasons_not_quoting"], 15.0)
     finally:
         venue.process.popen.send_signal(signal.SIGCONT)
     daemon.wait_quoting(QUOTED_MIN, 40.0 * busy_factor())
