@@ -59,8 +59,13 @@ class ReconcileDesk:
         return self.reconciler.is_holding
 
     def on_session_ready(self, now_ns: Ns) -> None:
-        """The trading session is up (again): nothing is known until a whole picture was taken."""
+        """The trading session is up (again): nothing is known until a whole picture was taken.
+
+        Quotes that outlived an earlier connection go first: the venue's cancel on disconnect
+        covers only what was sent on the present one.
+        """
         self._s.modes.is_reconciled = False
+        self._cancel_quotes(now_ns)
         task = Task.FULL if self.last_clean_ns else Task.START
         self.reconciler.request(task, now_ns)
 
@@ -138,11 +143,18 @@ class ReconcileDesk:
             s.working.register(cancel, now_ns)
             s.outbox.send(cancel)
         if conclusion.cancel_quotes:
-            intent = CancelQuotes(s.outbox.take_id(), currency="", instrument_id=-1, freeze=False)
-            s.working.register(intent, now_ns)
-            s.outbox.send(intent)
+            self._cancel_quotes(now_ns)
         if conclusion.task is Task.START and not conclusion.is_clean:
             self.reconciler.request(Task.START, now_ns)
+
+    def _cancel_quotes(self, now_ns: Ns) -> None:
+        """All quotes in our currencies, and theirs alone: another shard may quote in others."""
+        s = self._s
+        for currency in dict.fromkeys(s.settle_currency.values()):
+            intent = CancelQuotes(s.outbox.take_id(), currency, instrument_id=-1, freeze=False)
+            s.throttle.try_spend(intent, now_ns)
+            s.working.register(intent, now_ns)
+            s.outbox.send(intent)
 
     def _note(self, conclusion: Conclusion, now_ns: Ns) -> None:
         s = self._s

@@ -187,7 +187,22 @@ def underlying_params(**quoting: float) -> UnderlyingParams:
         quoting=QuotingParams(**terms),  # type: ignore[arg-type]
         skew=skew_params(),
         intensity=IntensityParams(20.0, 1.5, 0.3),
-        hedge=HedgeParams("fixed", 0.5, 2.0, 1e-6, True, 2.0, 1.0, 20.0, 500, 5.0, 20.0, 60.0, 5.0),
+        hedge=HedgeParams(
+            policy="fixed",
+            band_delta_coin=0.5,
+            band_delta_coin_max=2.0,
+            risk_aversion_per_usd=1e-6,
+            collateral_hedged=True,
+            cost_bps=2.0,
+            order_size_coin_min=0.0,
+            order_size_coin_max=1.0,
+            slippage_bps_max=20.0,
+            retry_ms=500,
+            widen_after_s=5.0,
+            stop_after_s=20.0,
+            page_after_s=60.0,
+            expiry_delta_coin_max=5.0,
+        ),
         limits=RiskLimits(
             100,
             1e6,

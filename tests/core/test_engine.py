@@ -163,6 +163,17 @@ def test_trading_session_that_returns_reconciles_before_quoting() -> None:
     assert kinds.index(ReadTrades) < kinds.index(ReadOpenOrders) < kinds.index(MassQuote)
 
 
+def test_trading_session_that_returns_first_cancels_what_outlived_the_one_before() -> None:
+    """Cancel on disconnect covers what was sent on the present connection alone."""
+    bench = Bench().quoting()
+    bench.see(SessionChanged(int(Conn.TRADE), SessionPhase.DOWN, "gone"))
+    bench.run(1)  # pulled a moment ago, so the next pull is not due yet
+    mark = len(bench.intents)
+    bench.see(SessionChanged(int(Conn.TRADE), SessionPhase.READY, ""))
+    cancels = [one for one in bench.since(mark) if isinstance(one, CancelQuotes)]
+    assert [(one.currency, one.instrument_id) for one in cancels] == [("BTC", -1), ("ETH", -1)]
+
+
 def test_lost_book_pulls_that_option_alone() -> None:
     bench = Bench().quoting()
     instrument_id = next(iter(bench.resting))[0]
