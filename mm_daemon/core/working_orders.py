@@ -168,13 +168,17 @@ class WorkingOrders(OrderStore):
             order = self._adopt(evidence)
         state = self.side_of(order)
         state.arrivals += 1
-        was, was_filled = order.status, order.venue_filled_lots
+        was, was_filled, rested = order.status, order.venue_filled_lots, order.rests
         verdict = apply_evidence(order, evidence)
         if verdict is Verdict.STALE:
             self.counters.stale += 1
             return verdict
         order.active_ns = now_ns
         order.absent_reads = 0
+        if verdict is Verdict.REPEATED and order.rests and rested:
+            # A reply and its notification tell the same: nothing to count anew.
+            self.counters.repeated += 1
+            return verdict
         if was is VenueStatus.UNSEEN and order.claims:
             # That the order exists settles its place; amends keep their claims.
             order.settle_claims((order.claims[0][0],))
