@@ -36,8 +36,10 @@ from mm_daemon.run.live import NOTHING_RECOVERED, recovered_from
 from mm_daemon.run.simulation_guard import SimulatedGuard, Sweep
 from mm_daemon.run.simulation_journal import Journals
 from mm_daemon.run.simulation_net import Network
-from mm_daemon.run.simulation_trader import Compute, SimulatedTrader, TraderTools
+from mm_daemon.run.simulation_tools import Compute, TraderTools
+from mm_daemon.run.simulation_trader import SimulatedTrader
 from mm_daemon.run.simulation_venue import VenueHost
+from mm_daemon.run.simulation_watch import Watch
 from mm_daemon.run.simulation_worlds import SimulatedVenue
 from mm_daemon.shell.trader import Inference, TraderNode, VenueLanguage
 from mm_daemon.sim.faults import FaultRates
@@ -99,8 +101,10 @@ class Simulation:
         venue: SimulatedVenue,
         journals: Journals,
         directory: Path,
+        watch: Watch | None = None,
     ) -> None:
         self.plan = plan
+        self.watch = Watch() if watch is None else watch
         self.parts = parts
         self.journals = journals
         self.start_ns = venue.start_us * 1_000
@@ -108,7 +112,9 @@ class Simulation:
         self.network = Network(self.scheduler, plan.seed, plan.latency, plan.faults)
         self.exchange = venue.exchange
         self._world = venue.world
-        self.venue = VenueHost(self.scheduler, venue.wire, self.network, parts.language.classify)
+        self.venue = VenueHost(
+            self.scheduler, venue.wire, self.network, parts.language.classify, self.watch
+        )
         layout = Layout(runtime_dir=directory / "run", state_dir=directory / "state")
         layout.create()
         self.layout = layout
@@ -119,6 +125,7 @@ class Simulation:
         self.latch.publish()
         self.lives: list[SimulatedTrader] = []
         self.killed_at_step: int | None = None
+        self.resets = 0
         self.is_permit_renewed = plan.is_permit_renewed
         self.ledger_bytes_lost = 0
         """What the next unclean end takes from the ledger's tail, as a host crash may."""
@@ -134,13 +141,18 @@ class Simulation:
             secret=parts.secret,
             compute=parts.compute,
             inference=parts.inference,
+            watch=self.watch,
         )
+        self.disk = self._tools.disk
+        self.wall = self._tools.wall
         self.guard = SimulatedGuard(
             self.scheduler,
             self.page,
             self.latch,
             make_sweep=self._make_sweep,
             start_trader=self._start_trader,
+            kill_trader=lambda: self.trader.end(),
+            watch=self.watch,
             crash_count_max=plan.crash_count_max,
         )
 
@@ -152,10 +164,16 @@ class Simulation:
         self.guard.start()
 
     def step(self) -> bool:
-        return self.scheduler.step()
+        is_done = self.scheduler.step()
+        self.watch.on_step(self.scheduler.label)
+        return is_done
 
     def run_until(self, until_ns: int) -> None:
-        self.scheduler.run_until(until_ns)
+        """Every event up to `until_ns`, inclusive; the time is then that."""
+        scheduler = self.scheduler
+        while (due_ns := scheduler.next_ns()) is not None and due_ns <= until_ns:
+            self.step()
+        scheduler.now_ns = max(scheduler.now_ns, until_ns)
 
     def run_for(self, seconds: float) -> None:
         self.run_until(self.scheduler.now_ns + round(seconds * NS_PER_S))
@@ -167,7 +185,7 @@ class Simulation:
             due_ns = self.scheduler.next_ns()
             if due_ns is None or due_ns > end_ns:
                 return False
-            self.scheduler.step()
+            self.step()
         return True
 
     @property
@@ -187,6 +205,7 @@ class Simulation:
             OPERATOR, PRESETS[level], reason, ts_ns=self.scheduler.now_ns
         )
         self.killed_at_step = self.scheduler.steps
+        self.watch.on_latch()
         self._wake()
         return generation
 
@@ -202,6 +221,8 @@ class Simulation:
         state = self.latch.reset(self.page.generation)
         if isinstance(state, LatchRefused):
             raise InvariantError(f"reset was refused: {state.detail}")
+        self.resets += 1
+        self.watch.on_latch()
         self._wake()
         if self.trader.is_alive:
             self.trader.feed(OperatorReset(generation=state.generation))
@@ -302,7 +323,7 @@ class Simulation:
 
     def _start_trader(self, incarnation: int) -> None:
         """What `run.live` does for one life."""
-        clock = StampedClock(self._mono_ns, self.scheduler.now_ns)
+        clock = StampedClock(self._mono_ns, self.scheduler.now_ns + self.wall.error_ns)
         ledger_before = self.journals.last_ledger()
         recovered = recovered_from(ledger_before) if self.lives else NOTHING_RECOVERED
         if not recovered.checkpoint and not recovered.records:
@@ -334,6 +355,7 @@ class Simulation:
             on_end=self._on_end,
         )
         self.lives.append(life)
+        self.watch.on_life(life)
         life.start()
 
     def _on_end(self, life: SimulatedTrader) -> None:
@@ -362,6 +384,7 @@ class Simulation:
         if self.is_permit_renewed:
             words = self.page.words
             words[PERMIT_DEADLINE_MONO_NS] = self._mono_ns() + round(PERMIT_S * NS_PER_S)
+            self.watch.on_permit(self.scheduler.now_ns + round(PERMIT_S * NS_PER_S))
             if self.lives and self.trader.is_alive:
                 self.trader.look_soon()
         self.scheduler.after(round(PERMIT_S * NS_PER_S / 4), self._renew_permit, "ops.permit")

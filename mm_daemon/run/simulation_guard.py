@@ -14,8 +14,15 @@ from typing import Final
 from mm_daemon.domain.permission import CRASH, OPERATOR, PRESETS, Clearer
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S
 from mm_daemon.ipc.latch import LatchStore
-from mm_daemon.ipc.page import RECONCILED_INCARNATION, SWEPT_GENERATION, TRADER_INCARNATION, Page
+from mm_daemon.ipc.page import (
+    PROGRESS_LOOP,
+    RECONCILED_INCARNATION,
+    SWEPT_GENERATION,
+    TRADER_INCARNATION,
+    Page,
+)
 from mm_daemon.run.simulation_venue import VenueHost
+from mm_daemon.run.simulation_watch import Watch
 from mm_daemon.sim.scheduler import Event, Scheduler
 from mm_daemon.venues.sweep import Call, CallFailed, OpenOrders, SweepProtocol, Token
 
@@ -27,6 +34,8 @@ REAP_NS: Final = 10 * NS_PER_MS
 RESTART_NS: Final = 250 * NS_PER_MS
 MIND_NS: Final = 100 * NS_PER_MS
 CRASH_WINDOW_NS: Final = 600 * NS_PER_S
+STALL_NS: Final = 1_500 * NS_PER_MS
+KILL_AFTER_NS: Final = 500 * NS_PER_MS
 
 
 class Sweep:
@@ -152,7 +161,9 @@ class SimulatedGuard:
         *,
         make_sweep: Callable[[Callable[[], None]], Sweep],
         start_trader: Callable[[int], None],
+        kill_trader: Callable[[], None],
         crash_count_max: int,
+        watch: Watch,
     ) -> None:
         self.incarnation = 0
         self.crashes_ns: list[int] = []
@@ -163,10 +174,16 @@ class SimulatedGuard:
         self._latch = latch
         self._make_sweep = make_sweep
         self._start_trader = start_trader
+        self._kill_trader = kill_trader
+        self._watch = watch
         self._crash_count_max = crash_count_max
         self._sweep: Sweep | None = None
         self._swept_for = 0
         self._crashed_ns = 0
+        self._is_running = False
+        self._progress = -1
+        self._progress_ns = 0
+        self._is_stalled = False
 
     def start(self) -> None:
         self._begin_life()
@@ -174,6 +191,7 @@ class SimulatedGuard:
 
     def trader_ended(self, *, is_clean: bool) -> None:
         """Called as the process ends; the guard reaps it a moment later."""
+        self._is_running = False
         if not is_clean:
             self._scheduler.after(REAP_NS, self._on_crash, "guard.reap")
 
@@ -181,6 +199,8 @@ class SimulatedGuard:
         self.incarnation += 1
         self._page.words[RECONCILED_INCARNATION] = 0
         self._page.words[TRADER_INCARNATION] = self.incarnation
+        self._is_running, self._is_stalled = True, False
+        self._progress_ns = self._scheduler.now_ns
         self._start_trader(self.incarnation)
 
     def _on_crash(self) -> None:
@@ -193,6 +213,7 @@ class SimulatedGuard:
         if len(recent) + 1 >= self._crash_count_max:
             self._latch.raise_page(OPERATOR, CANCEL_ALL, "too many crashes", ts_ns=now_ns)
         self._latch.persist()
+        self._watch.on_latch()
         self._swept_for = self._page.generation
         if self._sweep is not None:
             self._sweep.call_off()
@@ -204,11 +225,36 @@ class SimulatedGuard:
         self._scheduler.after(RESTART_NS, self._begin_life, "guard.restart")
 
     def _mind(self) -> None:
-        """Lifts `crash` once the life begun after it has reconciled."""
+        """Lifts `crash` once the life begun after it has reconciled, and looks for a stall."""
+        self._look_for_stall()
         words = self._page.words
         is_running = words[TRADER_INCARNATION] == self.incarnation
         if is_running and self._crashed_ns and words[RECONCILED_INCARNATION] == self.incarnation:
             self._latch.clear(CRASH, Clearer.GUARD)
+            self._watch.on_latch()
             self.recoveries_ns.append(self._scheduler.now_ns - self._crashed_ns)
             self._crashed_ns = 0
         self._scheduler.after(MIND_NS, self._mind, "guard.mind")
+
+    def _look_for_stall(self) -> None:
+        """A trader without progress is latched and swept at once, and killed half a second
+        later."""
+        now_ns, progress = self._scheduler.now_ns, self._page.words[PROGRESS_LOOP]
+        if progress != self._progress or not self._is_running:
+            self._progress, self._progress_ns = progress, now_ns
+            return
+        if self._is_stalled or now_ns - self._progress_ns < STALL_NS:
+            return
+        self._is_stalled = True
+        self._crashed_ns = now_ns
+        self._latch.raise_page(CRASH, CANCEL_ALL, "trader stalled", ts_ns=now_ns)
+        self._latch.persist()
+        self._watch.on_latch()
+        if self._sweep is not None:
+            self._sweep.call_off()
+        self._sweep = self._make_sweep(lambda: None)
+        self._scheduler.after(KILL_AFTER_NS, self._kill_stalled, "guard.kill")
+
+    def _kill_stalled(self) -> None:
+        if self._is_running and self._is_stalled:
+            self._kill_trader()

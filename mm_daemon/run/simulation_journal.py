@@ -10,7 +10,7 @@ be killed; a death there is an exception nobody handles, as sudden as SIGKILL.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -44,7 +44,6 @@ class Failpoints:
         self.count = 0
         self.die_at = 0
         """0 = never."""
-        self.disk_is_full = False
 
     def passed(self) -> None:
         self.count += 1
@@ -52,18 +51,42 @@ class Failpoints:
             raise SimulatedDeathError(f"planted at place {self.count}")
 
 
+class Disk:
+    """The disk of the host: while it is full nothing is appended."""
+
+    def __init__(self) -> None:
+        self.is_full = False
+
+
+Noted = Callable[[int, int, bytes], None]
+"""Gets (record type, time stamp, payload) of every record that was kept."""
+
+
 class WatchedJournal:
     """A journal with a failpoint before and behind every record."""
 
-    def __init__(self, inner: Journal, failpoints: Failpoints) -> None:
+    def __init__(
+        self,
+        inner: Journal,
+        failpoints: Failpoints,
+        disk: Disk,
+        *,
+        noted: Noted,
+        refused: Callable[[], None],
+    ) -> None:
         self._inner = inner
         self._failpoints = failpoints
+        self._disk = disk
+        self._noted = noted
+        self._refused = refused
 
     def append(self, record_type: int, flags: int, ts_ns: int, payload: bytes, /) -> object:
         self._failpoints.passed()
-        if self._failpoints.disk_is_full:
+        if self._disk.is_full:
+            self._refused()
             raise JournalError("no space left for the next segment (planted)")
         position = self._inner.append(record_type, flags, ts_ns, payload)
+        self._noted(record_type, ts_ns, payload)
         self._failpoints.passed()
         return position
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mm_daemon.sim.faults import Fate, FaultRates, FrameFaults
+from mm_daemon.sim.faults import Fate, FaultRates, FrameFaults, MatchedRates
 from mm_daemon.sim.latency import Latency, LatencyConfig
 from mm_daemon.sim.scheduler import Scheduler
 
@@ -35,11 +35,22 @@ class Pipe:
         self._label = label
         self._last_ns = 0
         self._is_cut = False
+        self._bytes_left = -1
+        self._broken: Callable[[], None] = lambda: None
+
+    def break_after(self, count: int, broken: Callable[[], None]) -> None:
+        """The connection breaks inside the message that crosses so many more bytes."""
+        self._bytes_left, self._broken = count, broken
 
     def send(self, payload: bytes) -> None:
         """Puts one message on its way."""
         if self._is_cut:
             return
+        if self._bytes_left >= 0:
+            self._bytes_left -= len(payload)
+            if self._bytes_left < 0:
+                self._broken()
+                return
         fate, late_ns = self.faults.fate(payload)
         if fate is Fate.LOST:
             return
@@ -87,6 +98,8 @@ class Network:
         self._latency = latency
         self._rates = faults
         self._is_sound = False
+        self.matched: list[MatchedRates] = []
+        """What befalls messages of a kind, as long as it stands in this list."""
 
     def pipe(self, name: str, receive: Callable[[bytes], None]) -> Pipe:
         """A new pipe; its number is part of its streams' name, so that each life differs."""
@@ -95,7 +108,7 @@ class Network:
         made = Pipe(
             self._scheduler,
             Latency(self._seed, key, self._latency),
-            FrameFaults(self._seed, key, rates),
+            FrameFaults(self._seed, key, rates, self.matched),
             receive,
             name,
         )
@@ -105,5 +118,6 @@ class Network:
     def mend(self) -> None:
         """From here on nothing more befalls a message."""
         self._is_sound = True
+        self.matched.clear()
         for pipe in self.pipes:
             pipe.faults.stop()

@@ -8,8 +8,7 @@ a dead life does nothing. A paused life (SIGSTOP, a blocked host) lets its event
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
 from mm_daemon.domain.errors import InvariantError
@@ -46,13 +45,11 @@ from mm_daemon.domain.permission import (
     Mask,
 )
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
-from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.page import (
     PERMIT_DEADLINE_MONO_NS,
     PROGRESS_LOOP,
     RECONCILED_INCARNATION,
     SWEPT_GENERATION,
-    Page,
     TraderState,
     latch_generation,
     latch_permission,
@@ -62,10 +59,12 @@ from mm_daemon.kernel.clock import StampedClock
 from mm_daemon.kernel.gate import Gate
 from mm_daemon.kernel.pump import Journal, Pump
 from mm_daemon.run.simulation_journal import Failpoints, SimulatedDeathError, WatchedJournal
-from mm_daemon.run.simulation_venue import Socket, VenueHost
-from mm_daemon.shell.trader import Inference, TraderNode, VenueLanguage
+from mm_daemon.run.simulation_tools import RiskWrite, SimulatedWire, TraderTools
+from mm_daemon.run.simulation_venue import Socket
+from mm_daemon.run.simulation_watch import LEDGER, TAPE
+from mm_daemon.shell.trader import TraderNode
 from mm_daemon.shell.ws_session import Backoff
-from mm_daemon.sim.scheduler import Event, Scheduler
+from mm_daemon.sim.scheduler import Event
 
 LOOP_TURN_NS: Final = 30_000
 """From the first frame of a burst to the flush that decides on all of it."""
@@ -78,51 +77,6 @@ PERSIST_NS: Final = 2 * NS_PER_MS
 FIT_NS: Final = 60 * NS_PER_MS
 FACTORS_NS: Final = 5 * NS_PER_MS
 INFERENCE_NS: Final = 40_000
-
-Compute = Mapping[type[AskFit] | type[AskFactors], Callable[[bytes], bytes]]
-
-
-@dataclass(frozen=True)
-class TraderTools:
-    """What a life is made with, the same for all lives of one daemon."""
-
-    scheduler: Scheduler
-    venue: VenueHost
-    page: Page
-    latch: LatchStore
-    language: VenueLanguage
-    secret: str
-    compute: Compute
-    inference: Inference | None
-
-
-class RiskWrite:
-    """One write that may add risk, as the gate let it through."""
-
-    __slots__ = ("at_ns", "generation", "payload", "step")
-
-    def __init__(self, step: int, at_ns: int, generation: int, payload: bytes) -> None:
-        self.step = step
-        self.at_ns = at_ns
-        self.generation = generation
-        self.payload = payload
-
-
-class _Wire:
-    """The gate's view of a socket, with failpoints around the write."""
-
-    def __init__(self, life: SimulatedTrader, socket: Socket) -> None:
-        self._life = life
-        self._socket = socket
-
-    def write(self, payload: bytes) -> None:
-        self._life.failpoints.passed()
-        self._life.note_write(payload)
-        self._socket.up.send(payload)
-        self._life.failpoints.passed()
-
-    def unsent_bytes(self) -> int:
-        return self._socket.unsent_bytes
 
 
 class SimulatedTrader:
@@ -154,7 +108,7 @@ class SimulatedTrader:
         self._start = start
         self._clock = clock
         self._on_end = on_end
-        self._wires: dict[Conn, _Wire] = {}
+        self._wires: dict[Conn, SimulatedWire] = {}
         self._vaults: dict[Conn, dict[str, str]] = {conn: {} for conn in Conn}
         self._backoff = Backoff()
         self._failures: dict[Conn, int] = dict.fromkeys(Conn, 0)
@@ -170,8 +124,8 @@ class SimulatedTrader:
         self.pump = Pump(
             node=node,
             clock=clock,
-            tape=WatchedJournal(tape, self.failpoints),
-            ledger=WatchedJournal(ledger, self.failpoints),
+            tape=self._watched(tape, TAPE),
+            ledger=self._watched(ledger, LEDGER),
             gate=self.gate,
             page=tools.page,
             hands=self,
@@ -235,8 +189,9 @@ class SimulatedTrader:
         """Nothing of this process runs for a while; its sockets stay open."""
         self._paused_until_ns = self._tools.scheduler.now_ns + duration_ns
 
-    def note_write(self, payload: bytes) -> None:
+    def note_write(self, socket: Socket, payload: bytes) -> None:
         """The gate is writing; kept where it may add risk."""
+        self._tools.watch.on_write(self, socket.conn, payload)
         if self._tools.language.classify(payload) is FrameKind.RISK:
             scheduler = self._tools.scheduler
             self.risk_writes.append(
@@ -244,6 +199,16 @@ class SimulatedTrader:
             )
 
     # -- the loop -------------------------------------------------------------------------------
+
+    def _watched(self, inner: Journal, name: str) -> WatchedJournal:
+        watch = self._tools.watch
+        return WatchedJournal(
+            inner,
+            self.failpoints,
+            self._tools.disk,
+            noted=lambda kind, ts_ns, payload: watch.on_record(self, name, kind, ts_ns, payload),
+            refused=lambda: watch.on_journal_failed(self),
+        )
 
     def _after(self, delay_ns: int, act: Callable[[], None], label: str) -> Event:
         def run() -> None:
@@ -327,10 +292,13 @@ class SimulatedTrader:
 
     def _sample_health(self) -> None:
         now_ns = self._tools.scheduler.now_ns
+        self._tools.page.words[PROGRESS_LOOP] += 1
+        wall_ns = now_ns + self._tools.wall.error_ns
+        drift_ns = wall_ns - (self._clock.mono_ns() + self._clock.wall_offset_ns)
         self._feed(
             HealthSample(
                 loop_lag_ns=max(0, now_ns - self._health_due_ns),
-                clock_offset_ns=0,
+                clock_offset_ns=drift_ns // NS_PER_MS * NS_PER_MS,
                 journal_lag_ns=0 if self.gate.journal_is_sound else 1 << 62,
             )
         )
@@ -363,7 +331,7 @@ class SimulatedTrader:
             self._retry(conn)
             return
         self._up_since_ns[conn] = self._tools.scheduler.now_ns
-        self._wires[conn] = _Wire(self, socket)
+        self._wires[conn] = SimulatedWire(self, socket)
         self._after(0, lambda: self._connection(conn, is_up=True, reason=""), "trader.up")
 
     def _receive(self, conn: Conn, socket: Socket, payload: bytes) -> None:
@@ -373,6 +341,7 @@ class SimulatedTrader:
             delay_ns = self._paused_until_ns - self._tools.scheduler.now_ns
             self._after(delay_ns, lambda: self._receive(conn, socket, payload), "trader.frame")
             return
+        self._tools.watch.on_frame(self, conn)
         redacted, secrets = self._tools.language.redact(payload)
         self._vaults[conn].update(secrets)
         self._feed(FrameIn(conn=conn, payload=redacted))
@@ -445,11 +414,13 @@ class SimulatedTrader:
             return
         mask = Mask(wanted.permission, wanted.tasks)
         latch.raise_page(source, mask, wanted.reason, ts_ns=now_ns)
+        self._tools.watch.on_latch()
         self._after(PERSIST_NS, latch.persist, "trader.persist")
         self._want_flush()
 
     def _clear(self, source: str) -> None:
         self._tools.latch.clear(source, Clearer.CONTROL)
+        self._tools.watch.on_latch()
         self.look_soon()
 
     def log(self, ts_ns: Ns, line: Log) -> None:

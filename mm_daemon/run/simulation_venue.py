@@ -14,12 +14,33 @@ import msgspec
 
 from mm_daemon.domain.frames import Conn, FrameKind
 from mm_daemon.run.simulation_net import Network, Pipe
+from mm_daemon.run.simulation_watch import Watch
 from mm_daemon.sim.deribit_wire import HttpAnswer, WireVenue
+from mm_daemon.sim.deribit_wire_rpc import WireError, encode_error
 from mm_daemon.sim.deribit_wire_session import Session
 from mm_daemon.sim.scheduler import Event, Scheduler
 
 REST_URI: Final = "/api/v2"
 US_NS: Final = 1_000
+
+
+class Refusing(msgspec.Struct):
+    """Requests that the venue's front refuses before anybody looks at them."""
+
+    texts: tuple[bytes, ...]
+    """A request that contains one of these."""
+    code: int
+    message: str
+    count: int
+    """How many are refused."""
+    ends_session: bool = False
+
+
+class _Id(msgspec.Struct):
+    id: int | str | None = None
+
+
+_ids = msgspec.json.Decoder(_Id)
 
 
 class RiskArrival(msgspec.Struct, frozen=True):
@@ -53,8 +74,11 @@ class VenueHost:
         venue: WireVenue,
         network: Network,
         classify: Callable[[bytes], FrameKind],
+        watch: Watch,
     ) -> None:
         self.venue = venue
+        self.refusing: list[Refusing] = []
+        self._watch = watch
         self.arrivals: list[RiskArrival] = []
         self._scheduler = scheduler
         self._network = network
@@ -109,8 +133,33 @@ class VenueHost:
             self.arrivals.append(
                 RiskArrival(self._scheduler.steps, self._scheduler.now_ns, payload)
             )
+        if self.refusing and self._is_refused(socket, payload):
+            return
         self.venue.receive(session, payload, self.now_us)
         self._settle()
+
+    def _is_refused(self, socket: Socket, payload: bytes) -> bool:
+        """Answers a request by the first refusal that fits."""
+        for refusing in self.refusing:
+            if refusing.count <= 0 or not any(text in payload for text in refusing.texts):
+                continue
+            refusing.count -= 1
+            error = WireError(refusing.code, refusing.message)
+            now_us = self.now_us
+            socket.down.send(
+                encode_error(_ids.decode(payload).id, error, in_us=now_us, out_us=now_us)
+            )
+            if refusing.ends_session and socket.session is not None:
+                del self._sockets[socket.session.connection]
+                self.venue.close_session(socket.session, now_us)
+                self._end_down(socket, refusing.message)
+                self._settle()
+            return True
+        return False
+
+    @staticmethod
+    def _end_down(socket: Socket, reason: str) -> None:
+        socket.down.end(lambda: socket.on_closed(reason))
 
     def _client_gone(self, socket: Socket) -> None:
         session = socket.session
@@ -162,6 +211,7 @@ class VenueHost:
             session = socket.session
             assert session is not None
             for message in session.take_outbox():
+                self._watch.on_venue_message(message)
                 socket.down.send(message)
             if session.closing is not None:
                 closing.append(socket)
@@ -179,7 +229,7 @@ class VenueHost:
         reason = session.closing.value
         del self._sockets[session.connection]
         self.venue.close_session(session, self.now_us)
-        socket.down.end(lambda: socket.on_closed(reason))
+        self._end_down(socket, reason)
 
     def _arm(self) -> None:
         due_ns = (max(self.venue.next_due_us(self.now_us), self.now_us) + 1) * US_NS

@@ -45,6 +45,20 @@ class FaultRates(msgspec.Struct, frozen=True, kw_only=True):
         assert 0.0 <= total <= 1.0, f"fault rates add up to {total}, expected 0 to 1"
 
 
+class MatchedRates(msgspec.Struct, frozen=True, kw_only=True):
+    """Rates for the messages of one kind: those that contain one of `texts` (all where none is
+    named), in the pipes whose name begins with `pipe`."""
+
+    pipe: str
+    texts: tuple[bytes, ...]
+    rates: FaultRates
+
+    def fits(self, name: str, payload: bytes) -> bool:
+        if not name.startswith(self.pipe):
+            return False
+        return not self.texts or any(text in payload for text in self.texts)
+
+
 class Planted(msgspec.Struct):
     """A fate for the next `count` messages that contain `text`."""
 
@@ -57,8 +71,13 @@ class Planted(msgspec.Struct):
 class FrameFaults:
     """Gives every message of one pipe its fate."""
 
-    def __init__(self, seed: int, name: str, rates: FaultRates) -> None:
+    def __init__(
+        self, seed: int, name: str, rates: FaultRates, matched: list[MatchedRates] | None = None
+    ) -> None:
+        """`matched` is shared: what its owner puts in or takes out counts from then on."""
+        self.name = name
         self.rates = rates
+        self._matched = [] if matched is None else matched
         self.counts: dict[Fate, int] = dict.fromkeys(Fate, 0)
         self._rng = stream(seed, f"faults/{name}")
         self._planted: list[Planted] = []
@@ -75,7 +94,10 @@ class FrameFaults:
 
     def fate(self, payload: bytes) -> tuple[Fate, int]:
         """The fate of one message, and its extra delay in ns."""
-        fate, late_ns = self._drawn() if self._is_on else (Fate.ARRIVES, 0)
+        fate, late_ns = self._drawn(self.rates) if self._is_on else (Fate.ARRIVES, 0)
+        for matched in self._matched:
+            if fate is Fate.ARRIVES and matched.fits(self.name, payload):
+                fate, late_ns = self._drawn(matched.rates)
         for planted in self._planted:
             if planted.count > 0 and planted.text in payload:
                 planted.count -= 1
@@ -84,8 +106,7 @@ class FrameFaults:
         self.counts[fate] += 1
         return fate, late_ns
 
-    def _drawn(self) -> tuple[Fate, int]:
-        rates = self.rates
+    def _drawn(self, rates: FaultRates) -> tuple[Fate, int]:
         draw = float(self._rng.random())
         for fate, rate in (
             (Fate.LOST, rates.lost),
