@@ -52,6 +52,8 @@ class OrderStore:
         self.by_order_id: dict[str, WorkingOrder] = {}
         self.by_client_id: dict[str, WorkingOrder] = {}
         self._sides: dict[int, SideState] = {}
+        self._in_doubt: dict[int, SideState] = {}
+        """Sides with something unknown, as last summed."""
         self._settled: deque[tuple[int, WorkingOrder]] = deque()
         self.resize(catalog)
 
@@ -132,7 +134,7 @@ class OrderStore:
         """Everything whose outcome only evidence can still tell."""
         count = lots = 0
         oldest = 0
-        for state in self._sides.values():
+        for state in self._in_doubt.values():
             for request in state.requests:
                 if request.is_unknown:
                     count += 1
@@ -214,9 +216,11 @@ class OrderStore:
         if not 0 <= id_ < len(self._underlying_of):
             return
         worst = inflight = live_ticks = live_lots = reach = order_reach = items = 0
+        is_in_doubt = False
         for order in state.orders:
             exposure, resting = order.lots_at_risk()
             inflight += order.pending
+            is_in_doubt = is_in_doubt or order.is_unknown
             if exposure:
                 worst += exposure
                 items += 1
@@ -229,12 +233,18 @@ class OrderStore:
         asked_ticks, asked_lots = live_ticks, live_lots
         for request in state.requests:
             asked_ticks, asked_lots = request.price_ticks, request.lots
-            if not request.is_unknown:
+            if request.is_unknown:
+                is_in_doubt = True
+            else:
                 inflight += 1
             if asked_lots:
                 worst += asked_lots
                 items += 1
                 reach = _more_aggressive(index, reach, asked_ticks)
+        if is_in_doubt:
+            self._in_doubt[2 * id_ + index] = state
+        elif self._in_doubt:
+            self._in_doubt.pop(2 * id_ + index, None)
         cells = self._cells[index]
         cells[0][id_] = live_ticks
         cells[1][id_] = live_lots

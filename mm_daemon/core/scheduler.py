@@ -131,9 +131,7 @@ class Scheduler:
         order = np.argsort(-rank[:count], kind="stable")
         pulls: list[QuoteEntry] = []
         moves: list[QuoteEntry] = []
-        left, first_left_usd = _fill(
-            rows[order].tolist(), rank[order].tolist(), budget, pulls, moves
-        )
+        left, first_left_usd = _fill(rows[order], rank[order].tolist(), budget, pulls, moves)
         messages = _messages(pulls, moves, budget, addressing)
         self._reprice(group, first_left_usd, now_ns)
         sent = sum(_sides(entry) for planned in messages for entry in planned.intent.entries)
@@ -163,7 +161,7 @@ class Scheduler:
 
 
 def _fill(
-    rows: list[list[int]],
+    ranked: Ints,
     rank: list[float],
     budget: Credits,
     pulls: list[QuoteEntry],
@@ -173,7 +171,11 @@ def _fill(
     sides = budget.sides if budget.messages > 0 else 0
     pull_sides = budget.pull_sides if budget.pull_messages > 0 else 0
     left, first_left_usd = 0, 0.0
-    for row, value in zip(rows, rank, strict=True):
+    for at, (row, value) in enumerate(zip(ranked.tolist(), rank, strict=True)):
+        if value < _URGENT and min(sides, pull_sides) == 0:
+            # Only moves are left, and no credit for them.
+            left += int(np.count_nonzero(ranked[at:, (1, 4)] == _MOVE))
+            return left, max(first_left_usd, value)
         bid_act, ask_act = row[1], row[4]
         pulled = (bid_act == _PULL) + (ask_act == _PULL)
         moved = (bid_act == _MOVE) + (ask_act == _MOVE)

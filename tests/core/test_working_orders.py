@@ -681,6 +681,15 @@ class LossyVenue(RuleBasedStateMachine):
         kept = sum(order.booked_lots for order in self.working.by_order_id.values())
         assert filled == kept
 
+    @invariant()
+    def unknowns_are_those_of_a_search_through_everything(self) -> None:
+        if not hasattr(self, "working"):
+            return
+        items = [
+            item for state in self.working.sides() for item in (*state.requests, *state.orders)
+        ]
+        assert self.working.unknowns().count == sum(item.is_unknown for item in items)
+
 
 TestLossyVenue = LossyVenue.TestCase
 TestLossyVenue.settings = settings(max_examples=60, stateful_step_count=40)
