@@ -13,7 +13,7 @@ knows nothing of our orders unless told.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from hashlib import blake2b
@@ -53,6 +53,7 @@ class Book:
 
     __slots__ = (
         "_amounts",
+        "_is_top_moved",
         "_keys",
         "_ticks_of_price",
         "_ticks_per_unit",
@@ -71,6 +72,8 @@ class Book:
         self._amounts: tuple[dict[int, float], dict[int, float]] = ({}, {})
         self._keys: tuple[list[int], list[int]] = ([], [])
         self.validity = Validity.NO_SNAPSHOT
+        self._is_top_moved = False
+        """Whether one of the two best prices of a side came or went in the present change."""
         self._clear_best()
 
     def apply(self, is_snapshot: bool, bids: Sequence[Level], asks: Sequence[Level]) -> Validity:
@@ -81,15 +84,24 @@ class Book:
                 keys.clear()
         elif self.validity is not _OK:
             return self.validity
+        self._is_top_moved = is_snapshot
+        bid_amounts, ask_amounts = self._amounts
         if bids:
-            fault = self._apply_side(self._amounts[0], self._keys[0], 1, bids)
+            fault = self._apply_side(bid_amounts, self._keys[0], 1, bids)
             if fault is not _OK:
                 return self.invalidate(fault)
         if asks:
-            fault = self._apply_side(self._amounts[1], self._keys[1], -1, asks)
+            fault = self._apply_side(ask_amounts, self._keys[1], -1, asks)
             if fault is not _OK:
                 return self.invalidate(fault)
-        return self._publish_best()
+        if self._is_top_moved:
+            return self._publish_best()
+        # Most changes are of amounts, or deep in the book: the best prices are as they were.
+        if bids and self.best_bid_ticks:
+            self.best_bid_amount = bid_amounts[self.best_bid_ticks]
+        if asks and self.best_ask_ticks:
+            self.best_ask_amount = ask_amounts[-self.best_ask_ticks]
+        return _OK
 
     def invalidate(self, reason: Validity) -> Validity:
         """Forget every level; only a snapshot makes the book readable again."""
@@ -149,10 +161,16 @@ class Book:
                 if key not in amounts:
                     return Validity.ABSENT_LEVEL
                 del amounts[key]
-                del keys[bisect_left(keys, key)]
+                at = bisect_left(keys, key)
+                del keys[at]
+                if at >= len(keys) - 1:
+                    self._is_top_moved = True
             elif 0.0 < amount <= _AMOUNT_MAX:
                 if key not in amounts:
-                    insort(keys, key)
+                    at = bisect_left(keys, key)
+                    keys.insert(at, key)
+                    if at >= len(keys) - 2:
+                        self._is_top_moved = True
                 amounts[key] = amount
             else:
                 return Validity.GARBAGE
