@@ -38,10 +38,6 @@ class SlowBook:
         else:
             self.levels[side][ticks] = amount
 
-    def best(self, side: Side) -> int:
-        ticks = self.levels[side]
-        return (max(ticks) if side is Side.BUY else min(ticks)) if ticks else 0
-
     def ordered(self, side: Side) -> list[tuple[int, float]]:
         return sorted(self.levels[side].items(), reverse=side is Side.BUY)
 
