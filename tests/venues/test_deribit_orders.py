@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -54,8 +55,10 @@ from mm_daemon.domain.orders import (
 )
 from mm_daemon.domain.permission import HEDGE, QUOTE, REDUCE
 from mm_daemon.domain.units import NS_PER_S, Lots, Ns, Side, Ticks
+from mm_daemon.venues.deribit.account import FOREIGN_INSTRUMENT_ID, Account
 from mm_daemon.venues.deribit.encode import SIDE_TEXTS_MAX
 from mm_daemon.venues.deribit.errors import LOCAL_DISCONNECT, LOCAL_NOT_SENT, LOCAL_TIMEOUT
+from mm_daemon.venues.deribit.messages import OrderBody
 from mm_daemon.venues.deribit.methods import classify
 from tests.venues.deribit_peer import (
     CALL_70,
@@ -1006,6 +1009,33 @@ def test_a_correction_of_ticks_reaches_the_next_quote() -> None:
     (frame,) = peer.protocol.take_frames()
     (entry,) = orjson.loads(frame.payload)["params"]["quotes"]
     assert (entry["bid"]["price"], entry["ask"]["price"]) == (0.0095, 0.012)
+
+
+def test_an_order_told_again_is_the_same_evidence_until_words_or_units_change() -> None:
+    catalogue = ready_peer().protocol.catalogue
+    account = Account(catalogue)
+
+    def tell(**changes: object) -> OrderEvidence:
+        return account.order(msgspec.convert(order_body(**changes), OrderBody))
+
+    first = tell()
+    assert tell() is first
+    assert tell(filled_amount=20.0).filled_lots == 2
+    assert tell(order_id="other").order_id == "other"
+    assert tell() == first
+    (changed,) = [terms for terms in catalogue.instruments if terms.id == first.instrument_id]
+    coarser = msgspec.structs.replace(changed.grid, tick_e9=2 * changed.grid.tick_e9)
+    catalogue._correct(changed.id, msgspec.structs.replace(changed, grid=coarser))
+    assert tell().price_ticks == round(first.price_ticks / 2)
+
+
+def test_an_order_in_an_unknown_instrument_is_read_anew_each_time() -> None:
+    catalogue = ready_peer().protocol.catalogue
+    account = Account(catalogue)
+    body = msgspec.convert(order_body(instrument_name="BTC-1JAN30-1-C"), OrderBody)
+    assert account.order(body).instrument_id == FOREIGN_INSTRUMENT_ID
+    catalogue.ids["BTC-1JAN30-1-C"] = 0
+    assert account.order(body).instrument_id == 0
 
 
 def test_refused_account_questions_are_failures() -> None:

@@ -3,7 +3,8 @@
 Money is exact: a price, fee or balance of at most 8 decimals below 4.5e7 is the nearest multiple of
 1e-8 to its float, because the float's own error stays under half of one. Orders in instruments that
 are not in the catalogue keep their id and say nothing about price or size: they are not ours to
-price, yet must be seen. Nothing here dedupes; a trade may be told by stream, reply and query.
+price, yet must be seen. Nothing here dedupes; a trade may be told by stream, reply and query, and
+an order told again in the same words is the same evidence, told again.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from mm_daemon.venues.deribit.messages import (
     UserTradeBody,
 )
 
+ORDERS_REMEMBERED_MAX = 4_096
+"""Beyond this many the memory of orders told before starts afresh."""
 FOREIGN_INSTRUMENT_ID = -1
 """Of evidence about an instrument that the catalogue does not hold."""
 
@@ -59,6 +62,9 @@ class Account:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
+        self._told: dict[str | int, tuple[OrderBody, OrderEvidence]] = {}
+        """By venue id, under one version of the catalogue: a reply repeats its notification."""
+        self._version = catalogue.version
 
     def instrument_id(self, name: str) -> int:
         """The id of a name; FOREIGN_INSTRUMENT_ID outside the catalogue."""
@@ -66,6 +72,19 @@ class Account:
 
     def order(self, body: OrderBody) -> OrderEvidence:
         """One order or quote. A state that is not known counts as open: its size may be live."""
+        told = self._told.get(body.order_id)
+        if told is not None and told[0] == body and self._version == self._catalogue.version:
+            return told[1]
+        evidence = self._read_order(body)
+        if evidence.instrument_id == FOREIGN_INSTRUMENT_ID:
+            return evidence  # it may be listed by the next time
+        if len(self._told) >= ORDERS_REMEMBERED_MAX or self._version != self._catalogue.version:
+            self._told.clear()
+            self._version = self._catalogue.version
+        self._told[body.order_id] = (body, evidence)
+        return evidence
+
+    def _read_order(self, body: OrderBody) -> OrderEvidence:
         instrument_id = self.instrument_id(body.instrument_name)
         price_ticks, amount_lots, filled_lots = Ticks(0), Lots(0), Lots(0)
         if instrument_id != FOREIGN_INSTRUMENT_ID:
