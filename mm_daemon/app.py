@@ -157,6 +157,7 @@ def _resolved(
         "state_dir": str(layout.state_dir),
         "data_dir": str(config.data_dir),
         "metric_slots": list(page_slots([one.name for one in config.underlyings])),
+        "scopes": [one.name for one in config.underlyings],
         "children": children,
         "sweep": {
             "protocol": "mm_daemon.venues.deribit.sweep",

@@ -25,7 +25,8 @@ from mm_daemon.core.reconcile_desk import ReconcileDesk
 from mm_daemon.core.recovery import Checkpoints, restore
 from mm_daemon.core.settlement_desk import SettlementDesk
 from mm_daemon.core.state import EngineState
-from mm_daemon.core.sweep import Sweep, SweepState
+from mm_daemon.core.sweep import SweepState
+from mm_daemon.core.sweep_desk import SweepDesk
 from mm_daemon.core.view_builder import build_view
 from mm_daemon.domain.events import (
     AccountConfirmed,
@@ -111,7 +112,9 @@ class Engine:
         self.start = start
         self.modes = Modes(start)
         self.outbox = Outbox(start.first_sequence)
-        self.sweep = Sweep()
+        self.sweeps = SweepDesk(
+            self.modes, self.outbox, tuple(one.name for one in start.params.underlyings)
+        )
         self.state: EngineState | None = None
         self._early: list[Event] = []
         self.quotes: QuoteDesk
@@ -180,7 +183,7 @@ class Engine:
             self.reconciles.poll(now_ns)
         self.quotes.quote(moved, now_ns)
         self.hedges.hedge(now_ns)
-        self._poll_sweep(now_ns)
+        self.sweeps.poll(now_ns)
 
     def on_timer(self, now_ns: Ns) -> None:
         """Housekeeping; the flush that follows decides."""
@@ -198,13 +201,13 @@ class Engine:
         self.checkpoints.poll(now_ns)
         if self.modes.quoting_reasons and self.quotes.has_quotes():
             self.quotes.pull(", ".join(self.modes.quoting_reasons), now_ns, freeze=False)
-        self._poll_sweep(now_ns)
+        self.sweeps.poll(now_ns)
 
     def next_deadline_ns(self) -> Ns | None:
         """Later than the last step: what is due and waits for something else is looked at by the
         housekeeping, for a deadline already past would fire again in every turn of the loop."""
         now_ns = self._now_ns
-        due = [ns for ns in (self.modes.next_ns(now_ns), self.sweep.next_ns()) if ns is not None]
+        due = [ns for ns in (self.modes.next_ns(now_ns), self.sweeps.next_ns()) if ns is not None]
         return Ns(min([self._housekeeping_ns, *(ns for ns in due if ns > now_ns)]))
 
     def take_outputs(self) -> list[Output]:
@@ -278,6 +281,7 @@ class Engine:
         applied = restore(self.state, self.start)
         if applied:
             self.outbox.log("info", "ledger_applied", fills=applied)
+        self.sweeps.bind(self.state, self._settle_ns(), now_ns)
         early, self._early = self._early, []
         if self.modes.phases[Conn.TRADE] is SessionPhase.READY:
             self.reconciles.on_session_ready(now_ns)
@@ -363,7 +367,7 @@ class Engine:
         self.reconciles.request_full(now_ns)
 
     def _on_open_orders(self, event: OpenOrdersRead, now_ns: Ns) -> None:
-        self.sweep.on_read(event, now_ns)
+        self.sweeps.on_read(event, now_ns)
         self.reconciles.on_answer(event, now_ns)
 
     # -- inputs -----------------------------------------------------------------------------------
@@ -374,14 +378,12 @@ class Engine:
         self.outbox.log("info", "started", session=event.session, epoch=event.epoch)
 
     def _on_latch(self, event: LatchChanged, now_ns: Ns) -> None:
-        self.modes.generation = event.generation
-        self.modes.permission = event.permission
-        self.modes.tasks = event.tasks
+        before = self.modes.scoped
+        self.modes.set_latch(event)
         self._follow_modes(now_ns)
-        if event.tasks & SWEEP:
-            self._begin_sweep(event.generation, now_ns)
-        elif self.sweep.state is not SweepState.IDLE and not self.modes.is_draining:
-            self.sweep.stop()
+        if before != event.scoped and self.state is not None:
+            self._follow_scopes(now_ns)
+        self.sweeps.on_latch(self._settle_ns(), now_ns)
 
     def _on_permit(self, event: PermitChanged, now_ns: Ns) -> None:
         self.modes.permit_deadline_ns = event.deadline_ns
@@ -399,11 +401,13 @@ class Engine:
                 self.state.hedger.on_withheld(intent.instrument_id, now_ns)
 
     def _on_reset(self, event: OperatorReset, now_ns: Ns) -> None:
-        reentry_s = max(one.quoting.reentry_s for one in self.start.params.underlyings)
-        self.modes.on_reset(reentry_s, now_ns)
+        for one in self.start.params.underlyings:
+            if event.scope in ("", one.name):
+                self.modes.on_reset(one.name, one.quoting.reentry_s, now_ns)
         if self.state is not None:
-            self.state.breaker.reset()
-            self.quotes.invalidate()
+            if not event.scope:
+                self.state.breaker.reset()
+            self.quotes.invalidate(event.scope)
 
     def _on_drain(self, event: Drain, now_ns: Ns) -> None:
         self.modes.is_draining = True
@@ -412,7 +416,7 @@ class Engine:
             self.outbox.put(Drained(is_confirmed=True, open_orders=0))
             return
         self._follow_modes(now_ns)
-        self._begin_sweep(self.modes.generation, now_ns)
+        self.sweeps.begin_everything(self._settle_ns(), now_ns)
 
     # -- acts -------------------------------------------------------------------------------------
 
@@ -428,20 +432,17 @@ class Engine:
                 self.outbox.log("info", "quoting_allowed")
                 self.quotes.invalidate()
 
-    def _begin_sweep(self, generation: int, now_ns: Ns) -> None:
-        settle_ns = 0
-        if self.state is not None:
-            settle_ns = max(self.quotes.settle_ns, self.hedges.settle_ns)
-        self.sweep.begin(generation, settle_ns, now_ns, self.outbox)
+    def _follow_scopes(self, now_ns: Ns) -> None:
+        """The same for single underlyings."""
+        for one in self.start.params.underlyings:
+            if self.modes.why_held(one.name):
+                self.quotes.pull_held(one.name, now_ns)
+            else:
+                self.quotes.invalidate(one.name)
 
-    def _poll_sweep(self, now_ns: Ns) -> None:
-        was = self.sweep.state
-        self.sweep.poll(now_ns, self.modes.can_read(), self.outbox)
-        if self.modes.is_draining and self.sweep.state is SweepState.CONFIRMED:
-            self.outbox.put(Drained(is_confirmed=True, open_orders=0))
-            self.sweep.stop()
-        elif was is not self.sweep.state:
-            self.outbox.log("info", "sweep", state=self.sweep.state.value)
+    def _settle_ns(self) -> int:
+        """The last `valid_until` of anything that left."""
+        return max(self.quotes.settle_ns, self.hedges.settle_ns) if self.state is not None else 0
 
     def _desks(self) -> tuple[Desk, ...]:
         return (
@@ -472,15 +473,16 @@ class Engine:
         stage = Stage.RUNNING
         if self.state is None:
             stage = Stage.STARTING
-        elif self.sweep.state is SweepState.RUNNING:
-            stage = Stage.SETTLING
+        elif self.sweeps.sweep.state is SweepState.RUNNING:
+            is_overdue = self.sweeps.is_overdue(self._now_ns)
+            stage = Stage.KILLED_UNCONFIRMED if is_overdue else Stage.SETTLING
         elif self.modes.tasks & SWEEP:
             stage = Stage.KILLED_CONFIRMED
         elif not self.modes.is_reconciled:
             stage = Stage.RECONCILING
         return Standing(
             stage=stage,
-            swept_generation=self.sweep.confirmed_generation,
+            swept_generation=self.sweeps.sweep.confirmed_generation,
             is_reconciled=self.modes.is_reconciled,
         )
 
@@ -488,7 +490,7 @@ class Engine:
         """16 bytes over all state."""
         hasher = blake2b(digest_size=16)
         hasher.update(repr(self.modes.digest_words()).encode())
-        hasher.update(repr(self.sweep.digest_words()).encode())
+        hasher.update(repr(self.sweeps.digest_words()).encode())
         hasher.update(self.outbox.digest())
         hasher.update(repr((self._housekeeping_ns, len(self._early))).encode())
         if self.state is not None:

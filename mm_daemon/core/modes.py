@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from mm_daemon.domain.events import AccountConfirmed, SessionPhase
 from mm_daemon.domain.frames import Conn
-from mm_daemon.domain.inputs import Start
+from mm_daemon.domain.inputs import LatchChanged, Start
 from mm_daemon.domain.params import UnderlyingParams
-from mm_daemon.domain.permission import HEDGE, QUOTE, REDUCE
+from mm_daemon.domain.permission import (
+    HEDGE,
+    QUOTE,
+    REDUCE,
+    Mask,
+    flatten_runs,
+    scope_mask,
+)
 from mm_daemon.domain.units import NS_PER_S, Ns
 
 JOURNAL_DEAD_NS = 1 << 61
@@ -21,9 +28,17 @@ class Modes:
     """Conditions as facts; `quoting_reasons` and `hedging_reasons` are what they come to."""
 
     def __init__(self, start: Start) -> None:
-        self.generation = start.latch_generation
-        self.permission = start.latch_permission
-        self.tasks = start.latch_tasks
+        self._names = tuple(one.name for one in start.params.underlyings)
+        self._own: dict[str, Mask] = {}
+        self._mask: dict[str, Mask] = {}
+        self.set_latch(
+            LatchChanged(
+                generation=start.latch_generation,
+                permission=start.latch_permission,
+                tasks=start.latch_tasks,
+                scoped=start.latch_scoped,
+            )
+        )
         self.permit_deadline_ns = 0
         self.phases = dict.fromkeys(Conn, SessionPhase.DOWN)
         self.confirmed: AccountConfirmed | None = None
@@ -35,8 +50,18 @@ class Modes:
         self.halted: dict[str, str] = {}
         """Underlyings that a control holds back, and which one."""
         self.hedge_halted: dict[str, str] = {}
-        self.reentry_until_ns = 0
+        self.reentry_until_ns: dict[str, int] = dict.fromkeys(self._names, 0)
         self.quoting_reasons: tuple[str, ...] = ("starting",)
+
+    def set_latch(self, latch: LatchChanged) -> None:
+        """Takes the latch: of the whole daemon, and each underlying's own."""
+        self.generation = latch.generation
+        self.permission = latch.permission
+        self.tasks = latch.tasks
+        self.scoped = latch.scoped
+        for place, name in enumerate(self._names):
+            self._own[name] = scope_mask(latch.scoped, place)
+            self._mask[name] = Mask(latch.permission, latch.tasks).narrowed(self._own[name])
 
     def refresh(self, now_ns: Ns) -> bool:
         """Recomputes; True where quoting as a whole became allowed or forbidden."""
@@ -44,21 +69,40 @@ class Modes:
         self.quoting_reasons = tuple(self._why_no_quotes(now_ns))
         return before != (not self.quoting_reasons)
 
+    def own_mask(self, underlying: str) -> Mask:
+        """The underlying's own latch, without what holds for the whole daemon."""
+        return self._own[underlying]
+
+    def mask_of(self, underlying: str) -> Mask:
+        """What holds for one underlying: the daemon's latch narrowed by its own."""
+        return self._mask[underlying]
+
+    def why_held(self, underlying: str) -> str:
+        """What holds this underlying's quotes back while others may be quoted; empty = nothing."""
+        if not self.own_mask(underlying).permission & QUOTE:
+            return "latch"
+        return self.halted.get(underlying, "")
+
     def may_quote(self, underlying: str) -> bool:
-        return not self.quoting_reasons and underlying not in self.halted
+        return not self.quoting_reasons and not self.why_held(underlying)
 
     def may_hedge(self, underlying: str) -> bool:
-        """Hedges need the trading session, the books in order and one of their permissions.
+        """Hedges need the trading session, the books in order and one of their permissions."""
+        granted = self.mask_of(underlying).permission & (HEDGE | REDUCE)
+        return bool(granted) and self._can_trade() and underlying not in self.hedge_halted
 
-        A stop sends none: it would be filled after the venue was found empty.
-        """
+    def may_flatten(self, underlying: str) -> bool:
+        """A flatten is wanted here, and every source lets it reduce. A hedge that is held back
+        does not hold it: closing what is held needs no hedge."""
+        return flatten_runs(self.mask_of(underlying)) and self._can_trade()
+
+    def _can_trade(self) -> bool:
+        """A stop sends nothing: it would be filled after the venue was found empty."""
         return (
-            bool(self.permission & (HEDGE | REDUCE))
-            and not self.is_draining
+            not self.is_draining
             and self.phases[Conn.TRADE] is SessionPhase.READY
             and self.is_reconciled
             and self.journal_is_sound
-            and underlying not in self.hedge_halted
         )
 
     def can_read(self) -> bool:
@@ -66,20 +110,22 @@ class Modes:
         ready = (SessionPhase.AUTHENTICATED, SessionPhase.READY)
         return self.phases[Conn.TRADE] in ready or self.phases[Conn.KILL] in ready
 
-    def hedge_needs(self) -> int:
-        """The permission a hedge names at the gate: HEDGE where granted, else REDUCE."""
-        return HEDGE if self.permission & HEDGE else REDUCE
+    def is_reduce_only(self, underlying: str) -> bool:
+        """Hedging is not granted, reducing is: only what passes the reduce test may be sent."""
+        return not self.mask_of(underlying).permission & HEDGE
 
     def lots_ratio(self, params: UnderlyingParams, now_ns: Ns) -> float:
         """Share of the configured size: reduced for a while after an operator's reset."""
-        return params.quoting.reentry_size_ratio if now_ns < self.reentry_until_ns else 1.0
+        is_early = now_ns < self.reentry_until_ns[params.name]
+        return params.quoting.reentry_size_ratio if is_early else 1.0
 
-    def on_reset(self, reentry_s: float, now_ns: Ns) -> None:
-        self.reentry_until_ns = now_ns + int(reentry_s * NS_PER_S)
+    def on_reset(self, underlying: str, reentry_s: float, now_ns: Ns) -> None:
+        self.reentry_until_ns[underlying] = now_ns + int(reentry_s * NS_PER_S)
 
     def next_ns(self, now_ns: Ns) -> Ns | None:
         """When a condition changes by time alone."""
-        due = [ns for ns in (self.permit_deadline_ns, self.reentry_until_ns) if ns > now_ns]
+        times = (self.permit_deadline_ns, *self.reentry_until_ns.values())
+        due = [ns for ns in times if ns > now_ns]
         return Ns(min(due)) if due else None
 
     def digest_words(self) -> tuple[object, ...]:
@@ -87,6 +133,7 @@ class Modes:
             self.generation,
             self.permission,
             self.tasks,
+            self.scoped,
             self.permit_deadline_ns,
             [phase.value for phase in self.phases.values()],
             self.confirmed,

@@ -139,24 +139,27 @@ class QuoteDesk:
             ids = moved.get(name, _NOTHING)
             if self._s.option_ids[name].size and self._s.modes.may_quote(name):
                 self._quote_one(params, ids, now_ns)
-            elif name in self._s.modes.halted:
-                self._pull_halted(name, now_ns)
+            elif self._s.modes.why_held(name):
+                self.pull_held(name, now_ns)
 
     def has_quotes(self) -> bool:
         """Whether any quote of ours is believed to rest."""
         working = self._s.working
         return bool(working.live_bid_lots.any() or working.live_ask_lots.any())
 
-    def _pull_halted(self, name: str, now_ns: Ns) -> None:
-        """A halted underlying keeps no quotes; repeated until none is left."""
+    def pull_held(self, name: str, now_ns: Ns) -> None:
+        """An underlying that is held back keeps no quotes; repeated until none is left."""
         s = self._s
         ids = s.option_ids[name]
         rests = s.working.live_bid_lots[ids].any() or s.working.live_ask_lots[ids].any()
         if not rests or now_ns - self._halt_pulled_ns.get(name, 0) < PULL_RETRY_NS:
             return
         self._halt_pulled_ns[name] = now_ns
-        s.outbox.log("warning", "underlying_pulled", underlying=name, control=s.modes.halted[name])
-        self.cancel_quotes(s.settle_currency[name], freeze=False, now_ns=now_ns)
+        why = s.modes.why_held(name)
+        s.outbox.log("warning", "underlying_pulled", underlying=name, control=why)
+        price_index = s.shared_index.get(name, "")
+        currency = "" if price_index else s.settle_currency[name]
+        self.cancel_quotes(currency, freeze=False, now_ns=now_ns, price_index=price_index)
 
     def pull(self, reason: str, now_ns: Ns, *, freeze: bool) -> None:
         """Takes every quote away by a cancel, which nothing blocks; repeated until none is left."""
@@ -167,10 +170,16 @@ class QuoteDesk:
         s.outbox.log("warning", "quotes_pulled", reason=reason, live=s.working.open_count())
         self.cancel_quotes("", freeze=freeze, now_ns=now_ns)
 
-    def cancel_quotes(self, currency: str, *, freeze: bool, now_ns: Ns) -> None:
+    def cancel_quotes(
+        self, currency: str, *, freeze: bool, now_ns: Ns, price_index: str = ""
+    ) -> None:
         s = self._s
         intent = CancelQuotes(
-            request_id=s.outbox.take_id(), currency=currency, instrument_id=-1, freeze=freeze
+            request_id=s.outbox.take_id(),
+            currency=currency,
+            instrument_id=-1,
+            freeze=freeze,
+            price_index=price_index,
         )
         s.throttle.try_spend(intent, now_ns)
         s.working.register(intent, now_ns)

@@ -208,6 +208,13 @@ class EngineState:
             name: catalog.instruments[catalog.perpetual[name]].settle_currency
             for name in catalog.underlyings
         }
+        shared = list(self.settle_currency.values())
+        self.shared_index = {
+            name: self.underlyings[name].price_index
+            for name, currency in self.settle_currency.items()
+            if shared.count(currency) > 1
+        }
+        """The price index of each underlying whose currency holds another one too."""
         self.perpetuals = {
             catalog.perpetual[name]: self.settle_currency[name] for name in catalog.underlyings
         }

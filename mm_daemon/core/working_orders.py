@@ -88,6 +88,7 @@ class WorkingOrders(OrderStore):
 
     def resize(self, catalog: Catalog) -> None:
         self._currency_of = [i.settle_currency for i in catalog.instruments]
+        self._index_of = [i.price_index for i in catalog.instruments]
         super().resize(catalog)
 
     def is_in_flight(self, request_id: int) -> bool:
@@ -389,7 +390,7 @@ class WorkingOrders(OrderStore):
 
     def _believe_cancelled(self, intent: CancelQuotes | CancelAll) -> None:
         """A mass cancel was accepted: what it covered no longer rests, as far as we believe."""
-        currency = intent.currency
+        currency, price_index = intent.currency, intent.price_index
         only_quotes = isinstance(intent, CancelQuotes)
         only_id = intent.instrument_id if isinstance(intent, CancelQuotes) else -1
         for state in self.sides():
@@ -397,6 +398,8 @@ class WorkingOrders(OrderStore):
             if only_id >= 0 and id_ != only_id:
                 continue
             if currency and (id_ < 0 or self._currency_of[id_] != currency):
+                continue
+            if price_index and (id_ < 0 or self._index_of[id_] != price_index):
                 continue
             for order in state.orders:
                 if order.is_quote or not only_quotes:

@@ -46,7 +46,7 @@ Record = tuple[int, int, bytes]
 
 _StructuredOutput = Ask | Disconnect | LatchWanted | Log | Drained | LedgerRecord
 _LEDGER_TYPES = (IntentRecord, QuoteRecord, FillRecord, CheckpointRecord)
-_FRAME_HEAD = struct.Struct("<BBQQQ")
+_FRAME_HEAD = struct.Struct("<BBQQQb")
 _encoder = msgspec.msgpack.Encoder()
 _input_decoder: msgspec.msgpack.Decoder[StructuredInput] = msgspec.msgpack.Decoder(StructuredInput)
 _output_decoder: msgspec.msgpack.Decoder[_StructuredOutput] = msgspec.msgpack.Decoder(
@@ -89,7 +89,12 @@ def is_input(record_type: int) -> bool:
 def encode_output(output: Output) -> Record:
     if type(output) is OutFrame:
         head = _FRAME_HEAD.pack(
-            output.kind, output.needs, output.request_id, output.generation, output.valid_until_ns
+            output.kind,
+            output.needs,
+            output.request_id,
+            output.generation,
+            output.valid_until_ns,
+            output.scope,
         )
         return FRAME_OUT, output.conn, head + output.payload
     return STRUCTURED_OUT, 0, _encoder.encode(output)
@@ -98,7 +103,9 @@ def encode_output(output: Output) -> Record:
 def decode_output(record_type: int, flags: int, payload: bytes) -> Output:
     """The output of a tape record. Raises InvariantError for an input's type."""
     if record_type == FRAME_OUT:
-        kind, needs, request_id, generation, valid_until_ns = _FRAME_HEAD.unpack_from(payload)
+        kind, needs, request_id, generation, valid_until_ns, scope = _FRAME_HEAD.unpack_from(
+            payload
+        )
         return OutFrame(
             conn=Conn(flags),
             kind=FrameKind(kind),
@@ -107,6 +114,7 @@ def decode_output(record_type: int, flags: int, payload: bytes) -> Output:
             needs=needs,
             generation=generation,
             valid_until_ns=Ns(valid_until_ns),
+            scope=scope,
         )
     if record_type == STRUCTURED_OUT:
         return _output_decoder.decode(payload)

@@ -47,3 +47,6 @@ class OutFrame(msgspec.Struct, frozen=True, tag="frame"):
     frames."""
     generation: int = 0
     valid_until_ns: Ns = Ns(0)
+    scope: int = -1
+    """Which underlying of the parameters it trades, for latches of one underlying; −1 = not known,
+    which passes only while no underlying is latched by itself."""

@@ -12,6 +12,7 @@ import msgspec
 
 from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.params import Params
+from mm_daemon.domain.permission import OPEN_SCOPES
 from mm_daemon.domain.units import Ns
 
 
@@ -37,6 +38,7 @@ class Start(msgspec.Struct, frozen=True, tag="start"):
     latch_generation: int
     latch_permission: int
     latch_tasks: int
+    latch_scoped: int = OPEN_SCOPES
 
 
 class FrameIn(msgspec.Struct, frozen=True, gc=False):
@@ -112,17 +114,22 @@ class TraderKnob(msgspec.Struct, frozen=True, tag="knob"):
 
 
 class OperatorReset(msgspec.Struct, frozen=True, tag="operator_reset"):
-    """The operator's reset was accepted by the latch: re-enter in stages."""
+    """The operator's reset was accepted by the latch: re-enter in stages, in one scope or
+    (empty) in all."""
 
     generation: int
+    scope: str = ""
 
 
 class LatchChanged(msgspec.Struct, frozen=True, tag="latch"):
-    """The effective permission and tasks of the latch at `generation`."""
+    """The effective permission and tasks of the latch at `generation`: of the whole daemon, and
+    (`scoped`, see `permission.scope_mask`) of each underlying's own latch in the order of the
+    parameters."""
 
     generation: int
     permission: int
     tasks: int
+    scoped: int = OPEN_SCOPES
 
 
 class PermitChanged(msgspec.Struct, frozen=True, tag="permit"):

@@ -78,20 +78,24 @@ class CancelQuotes(msgspec.Struct, frozen=True, tag="cancel_quotes"):
     currency: str
     instrument_id: int
     freeze: bool
+    price_index: str = ""
+    """Of this index alone, where a currency holds several underlyings."""
 
 
 class CancelAll(msgspec.Struct, frozen=True, tag="cancel_all"):
-    """SAFE. All orders (and triggers) of the account, or of one currency."""
+    """SAFE. All orders (and triggers) of the account, or of one currency or index."""
 
     request_id: int
     currency: str
     freeze: bool
+    price_index: str = ""
 
 
 class ReadOpenOrders(msgspec.Struct, frozen=True, tag="read_open_orders"):
-    """SAFE query; answered by `OpenOrdersRead`."""
+    """SAFE query of the account, or of one currency; answered by `OpenOrdersRead`."""
 
     request_id: int
+    currency: str = ""
 
 
 class ReadOrder(msgspec.Struct, frozen=True, tag="read_order"):

@@ -50,6 +50,8 @@ class LatchWanted(msgspec.Struct, frozen=True, tag="latch_wanted"):
     tasks: int
     reason: str
     clear: bool
+    scope: str = ""
+    """The underlying it is about; empty = the whole daemon."""
 
 
 class Log(msgspec.Struct, frozen=True, tag="log"):

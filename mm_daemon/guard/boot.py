@@ -54,7 +54,7 @@ def take_house(settings: Settings, layout: Layout) -> House:
     owner = _claim(layout)
     lock_fd = os.open(layout.trader_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     _wait_for_orphan(lock_fd, settings.stop_budget_s)
-    page = Page.create(layout.page, settings.metric_slots)
+    page = Page.create(layout.page, settings.metric_slots, settings.scopes)
     latch = LatchStore(layout.latch, page)
     if settings.env == "sim" and not layout.latch.exists():
         latch.init(ts_ns=time.time_ns())

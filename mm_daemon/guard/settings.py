@@ -4,6 +4,7 @@
       "env": "sim" | "test" | "prod",
       "runtime_dir": str, "state_dir": str, "data_dir": str,
       "metric_slots": [str, ...],                     names of the page's float64 slots
+      "scopes": [str, ...],                           what may be latched by itself: underlyings
       "children": [                                   started in this order, stopped in reverse
         {"name": str,                                 "trader" is special, exactly one is needed
          "argv": [str, ...],
@@ -89,6 +90,7 @@ class Settings:
     children: tuple[ChildSettings, ...]
     sweep: SweepSettings | None
     metric_slots: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     crash_count_max: int = 3
     crash_window_s: float = 600.0
@@ -168,6 +170,7 @@ def _settings(tree: _Tree) -> Settings:
         state_dir=Path(tree.take("state_dir", str)),
         data_dir=Path(tree.take("data_dir", str)),
         metric_slots=tree.strings("metric_slots", []),
+        scopes=tree.strings("scopes", []),
         children=_children(tree.take("children", list)),
         sweep=_sweep(tree),
         limits=_limits(tree.inner("watchdog", {})),

@@ -1,10 +1,11 @@
 """The latch: live in the shared page, durable in a file, safe with any number of raisers.
 
-The page is the truth while the daemon runs: a table of masks by source and one word with what they
-come to. The file is the page's image for the next start. A raise narrows the word first, then the
-table, then the file: cancels never wait for a disk, and whoever dies in between leaves the page
-narrower than the file says, never wider. A clear goes the other way: file first, then the page, and
-only if no raise came in between.
+The page is the truth while the daemon runs: a table of masks by source and scope, one word with
+what they come to for the whole daemon and one with what they come to by scope. The file is the
+page's image for the next start. A raise narrows the words first, then the table, then the file:
+cancels never wait for a disk, and whoever dies in between leaves the page narrower than the file
+says, never wider. A clear goes the other way: file first, then the page, and only if no raise came
+in between.
 
 A file that is missing or damaged counts as latched. Nothing here decides who may clear what; those
 rules are `mm_daemon.domain.permission`.
@@ -26,12 +27,15 @@ from mm_daemon.domain.permission import (
     REASON_BYTES_MAX,
     SWEEP,
     TASKS_NONE,
+    WHOLE,
     Clearer,
     LatchEntry,
     LatchRefusal,
     LatchRefused,
     LatchState,
     Mask,
+    scope_mask,
+    scopes_word,
 )
 from mm_daemon.ipc.locks import file_lock
 from mm_daemon.ipc.page import (
@@ -39,6 +43,7 @@ from mm_daemon.ipc.page import (
     LATCH_ROW_BYTES,
     LATCH_ROWS,
     LATCH_TABLE_OFFSET,
+    SCOPED_MASKS,
     Page,
     latch_generation,
     latch_permission,
@@ -57,6 +62,7 @@ _CLEAR_ATTEMPTS: Final = 8
 _ROW_USED: Final = 1 << 63
 _ROW_SOURCE_AT: Final = 24
 _ROW_REASON_AT: Final = 72
+_ROW_SCOPE_AT: Final = 320
 
 
 class LatchError(OSError):
@@ -117,17 +123,23 @@ class LatchStore:
             self._apply(before, after)
             return self.state()
 
-    def raise_page(self, source: str, mask: Mask, reason: str, *, ts_ns: int) -> int:
+    def raise_page(
+        self, source: str, mask: Mask, reason: str, *, ts_ns: int, scope: str = WHOLE
+    ) -> int:
         """Narrow the page, without touching a disk; returns the new generation.
 
         `persist` must follow before anybody is told that the latch is set.
         """
         assert self.page is not None
-        entry = LatchEntry(source, mask.permission, mask.tasks, _short(reason), ts_ns)
+        entry = LatchEntry(source, mask.permission, mask.tasks, _short(reason), ts_ns, scope)
         words = self.page.words
         with file_lock(_page_lock(self.page), _PAGE_LOCK_S):
             word = words[LATCH]
-            held = Mask(latch_permission(word), latch_tasks(word)).narrowed(mask)
+            held = Mask(latch_permission(word), latch_tasks(word))
+            if scope in self.page.scopes:
+                words[SCOPED_MASKS] = _narrowed_scope(self.page, scope, mask)
+            else:
+                held = held.narrowed(mask)
             generation = latch_generation(word) + 1
             words[LATCH] = latch_word(held.permission, held.tasks, generation)
             _raise_row(self.page, entry)
@@ -141,36 +153,42 @@ class LatchStore:
         with file_lock(self._lock_path(), _FILE_LOCK_S):
             self._write_file(self.state())
 
-    def raise_latch(self, source: str, mask: Mask, reason: str, *, ts_ns: int) -> int:
+    def raise_latch(
+        self, source: str, mask: Mask, reason: str, *, ts_ns: int, scope: str = WHOLE
+    ) -> int:
         """Narrow the page, then the file; returns the new generation. Never waits to narrow.
 
         Raises: OSError where the disk refuses; the page is narrowed all the same.
         """
         if self.page is not None:
-            generation = self.raise_page(source, mask, reason, ts_ns=ts_ns)
+            generation = self.raise_page(source, mask, reason, ts_ns=ts_ns, scope=scope)
             self.persist()
             return generation
-        entry = LatchEntry(source, mask.permission, mask.tasks, _short(reason), ts_ns)
+        entry = LatchEntry(source, mask.permission, mask.tasks, _short(reason), ts_ns, scope)
         with file_lock(self._lock_path(), _FILE_LOCK_S):
             after = self.load().raise_(entry)
             self._write_file(after)
         return after.generation
 
-    def clear(self, source: str, clearer: Clearer) -> LatchState | LatchRefused:
-        """Lift one source's mask, where `clearer` may. See `permission.may_clear`.
+    def clear(self, source: str, clearer: Clearer, scope: str = WHOLE) -> LatchState | LatchRefused:
+        """Lift one source's mask in one scope, where `clearer` may. See `permission.may_clear`.
 
         Raises: OSError where the disk refuses; nothing is lifted then.
         """
-        return self._lower(lambda state: state.clear_(source, clearer))
+        return self._lower(lambda state: state.clear_(source, clearer, scope))
 
     def reset(
-        self, expected_generation: int, sources: tuple[str, ...] | None = None
+        self,
+        expected_generation: int,
+        sources: tuple[str, ...] | None = None,
+        scope: str | None = None,
     ) -> LatchState | LatchRefused:
-        """Lift by a person's word what a reset may lift, if the latch is as that person saw it.
+        """Lift by a person's word what a reset may lift, if the latch is as that person saw it:
+        in one scope, or (None) in all.
 
         Raises: OSError where the disk refuses; nothing is lifted then.
         """
-        return self._lower(lambda state: state.reset_(expected_generation, sources))
+        return self._lower(lambda state: state.reset_(expected_generation, sources, scope))
 
     def reassert(self) -> bool:
         """Mend what a stopped process wrote late: page no wider than its table, file no older.
@@ -180,12 +198,14 @@ class LatchStore:
         assert self.page is not None
         words = self.page.words
         with file_lock(_page_lock(self.page), _PAGE_LOCK_S) as is_held:
-            table = _read_table(self.page).effective()
+            table, table_scopes = _read_table(self.page).page_masks(self.page.scopes)
             word = words[LATCH]
             held = Mask(latch_permission(word), latch_tasks(word))
-            is_wide = held.narrowed(table) != held
+            both = held.narrowed(table)
+            scopes = _narrowed_scopes(self.page, table_scopes)
+            is_wide = both != held or scopes != words[SCOPED_MASKS]
             if is_wide and is_held:
-                both = held.narrowed(table)
+                words[SCOPED_MASKS] = scopes
                 words[LATCH] = latch_word(both.permission, both.tasks, latch_generation(word) + 1)
         stamp = _stamp(self.path)
         if is_wide or stamp != self._seen_stamp:
@@ -270,8 +290,9 @@ def _read_row(page: Page, row: int) -> LatchEntry | None:
         return None
     source = _read_text(page, offset + _ROW_SOURCE_AT)
     reason = _read_text(page, offset + _ROW_REASON_AT)
+    scope = _read_text(page, offset + _ROW_SCOPE_AT)
     ts_ns = page.words[(offset >> 3) + 1]
-    return LatchEntry(source, latch_permission(word), latch_tasks(word), reason, ts_ns)
+    return LatchEntry(source, latch_permission(word), latch_tasks(word), reason, ts_ns, scope)
 
 
 def _write_row(page: Page, row: int, entry: LatchEntry) -> None:
@@ -284,6 +305,7 @@ def _write_row(page: Page, row: int, entry: LatchEntry) -> None:
     page.words[(offset >> 3) + 1] = entry.ts_ns
     _write_text(page, offset + _ROW_SOURCE_AT, entry.source)
     _write_text(page, offset + _ROW_REASON_AT, entry.reason)
+    _write_text(page, offset + _ROW_SCOPE_AT, entry.scope)
     page.words[offset >> 3] = mask_word
 
 
@@ -308,35 +330,59 @@ def _read_table(page: Page) -> LatchState:
 
 
 def _write_table(page: Page, state: LatchState) -> None:
-    """Fill a fresh page. Rows before the word, which alone permits anything."""
+    """Fill a fresh page. Rows before the words, which alone permit anything."""
     assert len(state.entries) <= LATCH_ROWS, len(state.entries)
     for row in range(LATCH_ROWS):
         page.words[_row_offset(row) >> 3] = 0
     for row, entry in enumerate(state.entries):
         _write_row(page, row, entry)
-    mask = state.effective()
+    mask, scopes = state.page_masks(page.scopes)
+    page.words[SCOPED_MASKS] = scopes
     page.words[LATCH] = latch_word(mask.permission, mask.tasks, state.generation)
 
 
 def _lower_table(page: Page, before: LatchState, after: LatchState) -> bool:
-    """Drop the rows that `after` no longer has and widen the word, last of all.
+    """Drop the rows that `after` no longer has and widen the words, last of all.
 
     The generation is looked at again before the word: a raise that would not wait for this
     process, stopped in here, must not be widened over when it goes on.
     """
-    kept = {entry.source for entry in after.entries}
+    kept = {entry.key for entry in after.entries}
     if page.generation != before.generation:
         return False
     for row in range(LATCH_ROWS):
         entry = _read_row(page, row)
-        if entry is not None and entry.source not in kept:
+        if entry is not None and entry.key not in kept:
             page.words[_row_offset(row) >> 3] = 0
-    mask = after.effective()
+    mask, scopes = after.page_masks(page.scopes)
     word = latch_word(mask.permission, mask.tasks, after.generation)
     if page.generation != before.generation:
         return False
     page.words[LATCH] = word
+    if page.generation != after.generation:
+        return False
+    page.words[SCOPED_MASKS] = scopes
     return True
+
+
+def _narrowed_scope(page: Page, scope: str, mask: Mask) -> int:
+    """The word of scopes after one of them has narrowed."""
+    word = page.words[SCOPED_MASKS]
+    masks = [scope_mask(word, index) for index in range(len(page.scopes))]
+    index = page.scopes.index(scope)
+    masks[index] = masks[index].narrowed(mask)
+    return scopes_word(masks)
+
+
+def _narrowed_scopes(page: Page, other: int) -> int:
+    """The word of scopes narrowed by another such word."""
+    word = page.words[SCOPED_MASKS]
+    return scopes_word(
+        [
+            scope_mask(word, index).narrowed(scope_mask(other, index))
+            for index in range(len(page.scopes))
+        ]
+    )
 
 
 def _raise_row(page: Page, entry: LatchEntry) -> None:
@@ -346,7 +392,7 @@ def _raise_row(page: Page, entry: LatchEntry) -> None:
         held = _read_row(page, row)
         if held is None:
             free = row if free is None else free
-        elif held.source == entry.source:
+        elif held.key == entry.key:
             _merge_row(page, row, held, entry)
             return
     if free is None:
@@ -358,8 +404,10 @@ def _raise_row(page: Page, entry: LatchEntry) -> None:
 
 
 def _merge_row(page: Page, row: int, held: LatchEntry, entry: LatchEntry) -> None:
+    """Two scopes in one row hold for the whole daemon: what cannot be told apart is closed."""
     mask = held.mask.narrowed(entry.mask)
-    merged = LatchEntry(held.source, mask.permission, mask.tasks, entry.reason, entry.ts_ns)
+    scope = held.scope if held.scope == entry.scope else WHOLE
+    merged = LatchEntry(held.source, mask.permission, mask.tasks, entry.reason, entry.ts_ns, scope)
     _write_row(page, row, merged)
 
 
@@ -374,6 +422,7 @@ def _encode(state: LatchState) -> bytes:
                 "tasks": one.tasks,
                 "reason": one.reason,
                 "ts_ns": one.ts_ns,
+                "scope": one.scope,
             }
             for one in state.entries
         ],

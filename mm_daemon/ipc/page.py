@@ -23,10 +23,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final, Self
 
-from mm_daemon.domain.permission import PERMISSION_NONE
+from mm_daemon.domain.permission import OPEN_SCOPES, PERMISSION_NONE, SCOPES_MAX
 
 MAGIC: Final = 0x3147_5041_505F_4D4D  # "MM_PAPG1" read as a little-endian word
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 
 # Word indices. A reader in a hot loop writes `words = page.words` once and then `words[LATCH]`;
 # the properties below cost three times as much and are for everybody else.
@@ -35,6 +35,10 @@ W_LAYOUT: Final = 1
 W_METRIC_COUNT: Final = 2
 W_DIRECTORY_BYTES: Final = 3
 LATCH: Final = 8
+SCOPED_MASKS: Final = 9
+"""Byte k: permission and tasks of the k-th scope's own latch (`domain.permission.scope_mask`). A
+raise writes it before the latch word, a clear after: whoever has seen a generation sees its narrow
+scopes too."""
 GENERATION_SEEN: Final = 16
 SWEPT_GENERATION: Final = 17
 PERMIT_DEADLINE_MONO_NS: Final = 24
@@ -71,9 +75,9 @@ PID_WORDS: Final = {
 }
 
 LATCH_TABLE_OFFSET: Final = 4096
-LATCH_ROW_BYTES: Final = 320
+LATCH_ROW_BYTES: Final = 384
 LATCH_ROWS: Final = 64
-DIRECTORY_OFFSET: Final = 24_576
+DIRECTORY_OFFSET: Final = LATCH_TABLE_OFFSET + LATCH_ROWS * LATCH_ROW_BYTES
 DIRECTORY_BYTES_MAX: Final = 1 << 20
 _CACHE_LINE_BYTES: Final = 64
 
@@ -145,6 +149,8 @@ class Page:
         self._check()
         directory_bytes = self.words[W_DIRECTORY_BYTES]
         directory = json.loads(self.read_bytes(DIRECTORY_OFFSET, directory_bytes))
+        self.scopes: tuple[str, ...] = tuple(directory["scopes"])
+        """Names of the scopes in the order of their bytes; every process finds them here."""
         self.slot_names: tuple[str, ...] = tuple(directory["names"])
         self.slot_index: dict[str, int] = {name: i for i, name in enumerate(self.slot_names)}
         offset = _slots_offset(directory_bytes)
@@ -152,14 +158,18 @@ class Page:
         self.slots: memoryview[float] = region.cast("d")
 
     @classmethod
-    def create(cls, path: Path, metric_names: tuple[str, ...] = ()) -> Self:
+    def create(
+        cls, path: Path, metric_names: tuple[str, ...] = (), scopes: tuple[str, ...] = ()
+    ) -> Self:
         """Make a fresh page and put it at `path` whole; a reader sees the old one or the new one.
 
         The page starts latched (no permission, generation 0) until a latch store publishes.
+        `scopes` names what may be latched by itself; beyond the first few there is no room for a
+        byte of their own, and a latch of one of those holds for the whole daemon.
         """
         if len(set(metric_names)) != len(metric_names):
             raise PageError(f"{path}: a metric name is declared twice")
-        directory = json.dumps({"names": metric_names}).encode()
+        directory = json.dumps({"names": metric_names, "scopes": scopes[:SCOPES_MAX]}).encode()
         if len(directory) > DIRECTORY_BYTES_MAX:
             raise PageError(
                 f"{path}: the metric directory needs {len(directory)} bytes, at most"
@@ -180,6 +190,7 @@ class Page:
             words[W_DIRECTORY_BYTES] = len(directory)
             words[W_LAYOUT] = LAYOUT_VERSION
             words[LATCH] = latch_word(PERMISSION_NONE, 0, 0)
+            words[SCOPED_MASKS] = OPEN_SCOPES
             words[W_MAGIC] = MAGIC
         os.replace(fresh, path)
         return cls(path, mapped)

@@ -21,12 +21,13 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from mm_daemon.domain.frames import Conn, FrameKind, OutFrame
-from mm_daemon.domain.permission import HEDGE, QUOTE, REDUCE
+from mm_daemon.domain.permission import HEDGE, OPEN_SCOPES, QUOTE, REDUCE, scope_mask
 from mm_daemon.domain.units import Ns
 from mm_daemon.ipc.page import (
     GENERATION_SEEN,
     LATCH,
     PERMIT_DEADLINE_MONO_NS,
+    SCOPED_MASKS,
     Page,
     latch_generation,
     latch_permission,
@@ -109,6 +110,10 @@ class Gate:
             return "frame names no permission"
         if needs & ~latch_permission(word):
             return "latched"
+        # After the latch word: who has seen a generation sees the scopes it narrowed.
+        scoped = self._words[SCOPED_MASKS]
+        if scoped != OPEN_SCOPES and needs & ~scope_mask(scoped, frame.scope).permission:
+            return "latched in its scope"
         if frame.generation != latch_generation(word):
             return "decided under another latch generation"
         if now_ns >= frame.valid_until_ns:

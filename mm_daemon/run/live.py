@@ -23,7 +23,7 @@ from mm_daemon.domain.params import Params
 from mm_daemon.domain.permission import OPERATOR, PRESETS
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.ledger import Ledger, read_ledger
-from mm_daemon.ipc.page import TRADER_INCARNATION, Page, TraderState
+from mm_daemon.ipc.page import SCOPED_MASKS, TRADER_INCARNATION, Page, TraderState
 from mm_daemon.ipc.segments import Record
 from mm_daemon.ipc.session import CONFIG, machine_facts, previous_session, write_header
 from mm_daemon.ipc.tape import Tape
@@ -92,6 +92,7 @@ async def _trade(live: LiveTrader, places: ChildPlaces) -> int:
         latch_generation=page.generation,
         latch_permission=page.permission,
         latch_tasks=page.tasks,
+        latch_scoped=page.words[SCOPED_MASKS],
     )
     live.warm_up(start)
     write_header(places.session, {"machine": machine_facts(live.lock_path), "epoch": start.epoch})

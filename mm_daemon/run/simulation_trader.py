@@ -49,6 +49,7 @@ from mm_daemon.ipc.page import (
     PERMIT_DEADLINE_MONO_NS,
     PROGRESS_LOOP,
     RECONCILED_INCARNATION,
+    SCOPED_MASKS,
     SWEPT_GENERATION,
     TraderState,
     latch_generation,
@@ -134,7 +135,7 @@ class SimulatedTrader:
         self._is_draining = False
         self._timer: Event | None = None
         self._spins = 0
-        self._latch_word = -1
+        self._latch_words = (-1, -1)
         self._permit_mono_ns = -1
         self._paused_until_ns = 0
         self._health_due_ns = 0
@@ -255,13 +256,15 @@ class SimulatedTrader:
             self._feed(PermitChanged(deadline_ns=deadline_ns))
             changed = True
         word = self.gate.observe()
-        if word != self._latch_word:
-            self._latch_word = word
+        scoped = words[SCOPED_MASKS]
+        if (word, scoped) != self._latch_words:
+            self._latch_words = (word, scoped)
             self._feed(
                 LatchChanged(
                     generation=latch_generation(word),
                     permission=latch_permission(word),
                     tasks=latch_tasks(word),
+                    scoped=scoped,
                 )
             )
             changed = True
@@ -410,16 +413,16 @@ class SimulatedTrader:
         source = CONTROL_PREFIX + wanted.source
         latch, now_ns = self._tools.latch, self._tools.scheduler.now_ns
         if wanted.clear:
-            self._after(PERSIST_NS, lambda: self._clear(source), "trader.unlatch")
+            self._after(PERSIST_NS, lambda: self._clear(source, wanted.scope), "trader.unlatch")
             return
         mask = Mask(wanted.permission, wanted.tasks)
-        latch.raise_page(source, mask, wanted.reason, ts_ns=now_ns)
+        latch.raise_page(source, mask, wanted.reason, ts_ns=now_ns, scope=wanted.scope)
         self._tools.watch.on_latch()
         self._after(PERSIST_NS, latch.persist, "trader.persist")
         self._want_flush()
 
-    def _clear(self, source: str) -> None:
-        self._tools.latch.clear(source, Clearer.CONTROL)
+    def _clear(self, source: str, scope: str) -> None:
+        self._tools.latch.clear(source, Clearer.CONTROL, scope)
         self._tools.watch.on_latch()
         self.look_soon()
 

@@ -63,6 +63,7 @@ from mm_daemon.ipc.page import (
     PROGRESS_LOOP,
     PROGRESS_MARKET_DATA,
     RECONCILED_INCARNATION,
+    SCOPED_MASKS,
     SWEPT_GENERATION,
     TRADER_PID,
     Page,
@@ -199,7 +200,7 @@ class Trader:
         self._flush_is_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
-        self._latch_word = -1
+        self._latch_words = (-1, -1)
         self._permit_mono_ns = -1
         self._health_due_s = 0.0
         self._frames = 0
@@ -308,13 +309,15 @@ class Trader:
             self._pump.feed(PermitChanged(deadline_ns=deadline))
             changed = True
         word = self._gate.observe()
-        if word != self._latch_word:
-            self._latch_word = word
+        scoped = self._page.words[SCOPED_MASKS]
+        if (word, scoped) != self._latch_words:
+            self._latch_words = (word, scoped)
             self._pump.feed(
                 LatchChanged(
                     generation=latch_generation(word),
                     permission=latch_permission(word),
                     tasks=latch_tasks(word),
+                    scoped=scoped,
                 )
             )
             changed = True
@@ -390,10 +393,12 @@ class Trader:
         """A control's latch: the page at once, the disk from a thread, in the order asked."""
         source = CONTROL_PREFIX + wanted.source
         if wanted.clear:
-            self._disk.submit(self._latch.clear, source, Clearer.CONTROL)
+            self._disk.submit(self._latch.clear, source, Clearer.CONTROL, wanted.scope)
             return
         mask = Mask(wanted.permission, wanted.tasks)
-        self._latch.raise_page(source, mask, wanted.reason, ts_ns=time.time_ns())
+        self._latch.raise_page(
+            source, mask, wanted.reason, ts_ns=time.time_ns(), scope=wanted.scope
+        )
         self._disk.submit(self._latch.persist)
         self._want_flush()
 

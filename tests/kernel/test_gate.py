@@ -10,12 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mm_daemon.domain.frames import Conn, FrameKind, OutFrame
-from mm_daemon.domain.permission import HEDGE, PERMISSION_ALL, QUOTE, REDUCE
+from mm_daemon.domain.permission import (
+    HEDGE,
+    PERMISSION_ALL,
+    QUOTE,
+    REDUCE,
+    Mask,
+    scopes_word,
+)
 from mm_daemon.domain.units import Ns
 from mm_daemon.ipc.page import (
     GENERATION_SEEN,
     LATCH,
     PERMIT_DEADLINE_MONO_NS,
+    SCOPED_MASKS,
     Page,
     latch_word,
 )
@@ -221,4 +229,37 @@ def test_whatever_leaves_was_allowed_by_every_rule(
     }[kind]
     assert (refusal is None) == allowed
     assert len(bench.written) == int(allowed)
+    page.close()
+
+
+def test_a_latched_scope_keeps_its_frames_and_lets_anothers_pass(bench: Bench) -> None:
+    bench.page.words[SCOPED_MASKS] = scopes_word([Mask(PERMISSION_ALL, 0), Mask(REDUCE, 0)])
+    assert bench.send(scope=0) is None
+    assert bench.send(scope=1) == "latched in its scope"
+    assert bench.send(b"reduce:x", kind=FrameKind.REDUCE, needs=REDUCE, scope=1) is None
+    assert bench.send(b"safe:cancel", kind=FrameKind.SAFE, needs=0, scope=1) is None
+
+
+def test_a_frame_of_no_known_scope_stays_while_any_scope_is_latched(bench: Bench) -> None:
+    assert bench.send(scope=-1) is None
+    bench.page.words[SCOPED_MASKS] = scopes_word([Mask(REDUCE, 0)])
+    assert bench.send(scope=-1) == "latched in its scope"
+    assert bench.send(scope=99) == "latched in its scope"
+    assert bench.send(scope=7) is None
+
+
+@given(
+    firm=st.integers(0, PERMISSION_ALL),
+    own=st.lists(st.integers(0, PERMISSION_ALL), min_size=2, max_size=2),
+    scope=st.integers(0, 1),
+    needs=st.sampled_from([QUOTE, HEDGE, REDUCE]),
+)
+def test_what_leaves_is_permitted_by_the_whole_and_by_its_scope(
+    tmp_path_factory: pytest.TempPathFactory, firm: int, own: list[int], scope: int, needs: int
+) -> None:
+    page = Page.create(tmp_path_factory.getbasetemp() / "page")
+    bench = Bench(page)
+    bench.latch(firm, 7)
+    page.words[SCOPED_MASKS] = scopes_word([Mask(one, 0) for one in own])
+    assert (bench.send(scope=scope, needs=needs) is None) == bool(firm & own[scope] & needs)
     page.close()

@@ -128,14 +128,19 @@ class Bench:
             evidence = [event for entry in intent.entries for event in self._rest(intent, entry)]
             return [*evidence, RequestDone(intent.request_id, None, 0, "", now)]
         if isinstance(intent, CancelQuotes | CancelAll):
+            keys = [key for key in self.resting if self._is_of(intent.currency, key[0])]
             gone = [
-                msgspec.structs.replace(one, status=VenueStatus.CANCELLED, ts_venue_ns=now)
-                for one in self.resting.values()
+                msgspec.structs.replace(
+                    self.resting.pop(key), status=VenueStatus.CANCELLED, ts_venue_ns=now
+                )
+                for key in keys
             ]
-            self.resting.clear()
             return [*gone, RequestDone(intent.request_id, None, 0, "", now)]
         if isinstance(intent, ReadOpenOrders):
-            return [OpenOrdersRead(intent.request_id, tuple(self.resting.values()), now)]
+            shown = [
+                one for key, one in self.resting.items() if self._is_of(intent.currency, key[0])
+            ]
+            return [OpenOrdersRead(intent.request_id, tuple(shown), now)]
         if isinstance(intent, ReadTrades):
             return [TradesRead(intent.request_id, intent.currency, (), False)]
         if isinstance(intent, ReadPositions):
@@ -143,6 +148,9 @@ class Bench:
         if isinstance(intent, ReadAccounts):
             return [AccountsRead(intent.request_id, self._accounts())]
         return []
+
+    def _is_of(self, currency: str, instrument_id: int) -> bool:
+        return currency in ("", self.instruments[instrument_id].settle_currency)
 
     def _accounts(self) -> tuple[AccountEvidence, ...]:
         coins = dict.fromkeys(one.settle_currency for one in self.instruments)

@@ -197,6 +197,8 @@ class Encoder:
         if intent.instrument_id >= 0:
             name = self._catalogue[intent.instrument_id].name
             params = {"cancel_type": "instrument", "instrument_name": name}
+        elif intent.price_index:
+            params = {"cancel_type": "currency_pair", "currency_pair": intent.price_index}
         elif intent.currency:
             params = {"cancel_type": "currency", "currency": intent.currency}
         else:
@@ -207,6 +209,9 @@ class Encoder:
     def cancel_all(intent: CancelAll) -> tuple[str, Params]:
         """Method and parameters of a mass cancel; the detailed form shows failed parts."""
         params: Params = {"detailed": True, "freeze_quotes": intent.freeze}
+        if intent.price_index:
+            pair = {"currency_pair": intent.price_index}
+            return "private/cancel_all_by_currency_pair", {**pair, **params}
         if intent.currency:
             return "private/cancel_all_by_currency", {"currency": intent.currency, **params}
         return "private/cancel_all", params

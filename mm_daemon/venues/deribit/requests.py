@@ -73,6 +73,11 @@ class Requests:
         self._clock = clock
         self._deferred = deferred
         self._group_index = {group.name: group.price_index for group in settings.mmp_groups}
+        self._scope_of = {one.name: scope for scope, one in enumerate(settings.underlyings)}
+        """The place of each underlying in the parameters, by which its own latch is known."""
+        self._scope_of_group = {
+            group.name: _only_place(settings, group.price_index) for group in settings.mmp_groups
+        }
         self._encoder = Encoder(market.catalogue, clock, settings.mmp_groups)
 
     def send(self, intent: Intent, now_ns: Ns, generation: int) -> None:
@@ -113,6 +118,7 @@ class Requests:
                 needs=QUOTE,
                 generation=generation,
                 valid_until_ns=intent.valid_until_ns,
+                scope=self._scope_of_group.get(intent.mmp_group, -1),
             )
 
     def _risk(
@@ -130,14 +136,17 @@ class Requests:
                 valid_until_ns = intent.valid_until_ns
                 kind = FrameKind.REDUCE if intent.reduce_only else FrameKind.RISK
                 needs = _permission_of(intent)
+                scope = self._scope(intent.instrument_id)
             case AmendOrder():
                 ask = Ask.AMEND
                 method, params = self._encoder.amend(intent)
                 valid_until_ns = intent.valid_until_ns
+                scope = self._scope(intent.instrument_id)
             case ResetMmp():
                 ask = Ask.RESET_MMP
                 method, params = "private/reset_mmp", self._reset_params(intent)
                 valid_until_ns = Ns(now_ns + RESET_VALID_NS)
+                scope = self._scope_of_group.get(intent.mmp_group, -1)
         session.post(
             ask,
             request(session.next_id(), method, params),
@@ -147,7 +156,12 @@ class Requests:
             needs=needs,
             generation=generation,
             valid_until_ns=valid_until_ns,
+            scope=scope,
         )
+
+    def _scope(self, instrument_id: int) -> int:
+        underlying = self._market.catalogue[instrument_id].underlying
+        return self._scope_of.get(underlying, -1)
 
     def _reset_params(self, intent: ResetMmp) -> dict[str, object]:
         index = self._group_index.get(intent.mmp_group)
@@ -177,6 +191,9 @@ class Requests:
     ) -> None:
         params: dict[str, object]
         match intent:
+            case ReadOpenOrders() if intent.currency:
+                ask, method = Ask.OPEN_ORDERS, "private/get_open_orders_by_currency"
+                params = {"currency": intent.currency, "type": "all"}
             case ReadOpenOrders():
                 ask, method, params = Ask.OPEN_ORDERS, "private/get_open_orders", {}
             case ReadOrder() if intent.order_id:
@@ -266,6 +283,14 @@ class Requests:
             self._deferred.append(
                 RequestDone(intent.request_id, RejectReason.OTHER, LOCAL_NOT_SENT, text, 0)
             )
+
+
+def _only_place(settings: DeribitSettings, price_index: str) -> int:
+    """The underlying of an index; −1 where two share it, so that a quote could be of either."""
+    places = [
+        scope for scope, one in enumerate(settings.underlyings) if one.price_index == price_index
+    ]
+    return places[0] if len(places) == 1 else -1
 
 
 def _permission_of(intent: PlaceOrder) -> int:

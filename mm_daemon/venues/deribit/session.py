@@ -143,6 +143,7 @@ class Session:
         needs: int = 0,
         generation: int = 0,
         valid_until_ns: Ns = NO_DEADLINE,
+        scope: int = -1,
     ) -> None:
         """Sends bytes already encoded under `next_id()`."""
         self.pending[self._next_id] = Pending(
@@ -158,6 +159,7 @@ class Session:
                 needs=needs,
                 generation=generation,
                 valid_until_ns=valid_until_ns,
+                scope=scope,
             )
         )
 

@@ -1,0 +1,149 @@
+"""Sweeps: what the latch asks for is swept, no more and no less, and believed only when seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from mm_daemon.domain.events import OpenOrdersRead
+from mm_daemon.domain.inputs import Drain, LatchChanged, OperatorReset
+from mm_daemon.domain.intents import CancelAll, CancelQuotes, MassQuote, ReadOpenOrders
+from mm_daemon.domain.outputs import Drained, Log
+from mm_daemon.domain.permission import (
+    OPEN,
+    OPEN_SCOPES,
+    PERMISSION_ALL,
+    PRESETS,
+    SWEEP,
+    Mask,
+    scopes_word,
+)
+from mm_daemon.domain.standing import Stage
+from mm_daemon.domain.units import Ns
+from tests.node.engine_world import Bench
+
+CANCEL_ALL, HALT = PRESETS["cancel_all"], PRESETS["halt_quoting"]
+
+
+def latched(bench: Bench, generation: int, *own: Mask, firm: Mask = OPEN) -> None:
+    """The latch changes: masks of the whole daemon and of BTC, ETH by themselves."""
+    bench.feed(LatchChanged(generation, firm.permission, firm.tasks, scopes_word(own)))
+
+
+def underlyings_quoted(bench: Bench) -> set[str]:
+    return {bench.instruments[id_].underlying for id_, _ in bench.resting}
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench().quoting()
+
+
+def test_a_scoped_halt_pulls_its_underlying_in_the_same_step_and_no_other(bench: Bench) -> None:
+    mark = len(bench.intents)
+    latched(bench, 2, HALT)
+    pulls = [one for one in bench.since(mark) if isinstance(one, CancelQuotes)]
+    assert [(one.currency, one.instrument_id) for one in pulls] == [("BTC", -1)]
+    mark = len(bench.intents)
+    bench.run(5)
+    assert underlyings_quoted(bench) == {"ETH"}
+    quoted = {
+        bench.instruments[entry.instrument_id].underlying
+        for one in bench.since(mark)
+        if isinstance(one, MassQuote)
+        for entry in one.entries
+    }
+    assert "BTC" not in quoted
+
+
+def test_a_scoped_kill_sweeps_and_reads_its_currency_alone(bench: Bench) -> None:
+    mark = len(bench.intents)
+    latched(bench, 2, OPEN, CANCEL_ALL)
+    assert bench.engine.standing().stage is Stage.SETTLING
+    bench.run(40)
+    sent = bench.since(mark)
+    assert {one.currency for one in sent if isinstance(one, CancelAll)} == {"ETH"}
+    swept = [one.currency for one in sent if isinstance(one, ReadOpenOrders) and one.currency]
+    assert len(swept) >= 2
+    assert set(swept) == {"ETH"}
+    assert bench.engine.standing().swept_generation == 2
+    assert underlyings_quoted(bench) == {"BTC"}
+    assert bench.engine.standing().stage is Stage.RUNNING
+
+
+def test_a_firm_kill_over_a_scoped_one_sweeps_everything(bench: Bench) -> None:
+    latched(bench, 2, CANCEL_ALL)
+    mark = len(bench.intents)
+    latched(bench, 3, CANCEL_ALL, firm=CANCEL_ALL)
+    assert "" in {one.currency for one in bench.since(mark) if isinstance(one, CancelAll)}
+    bench.run(40)
+    assert bench.resting == {}
+    assert bench.engine.standing().swept_generation == 3
+
+
+def test_lifting_the_small_scope_leaves_the_firm_kill_in_force(bench: Bench) -> None:
+    latched(bench, 2, CANCEL_ALL, firm=CANCEL_ALL)
+    bench.run(30)
+    latched(bench, 3, firm=CANCEL_ALL)
+    bench.run(30)
+    assert bench.resting == {}
+    assert bench.engine.standing().swept_generation == 3
+
+
+def test_a_lifted_scope_quotes_again_in_stages_and_the_other_was_never_touched(
+    bench: Bench,
+) -> None:
+    def largest(name: str) -> int:
+        return max(
+            order.amount_lots
+            for (id_, _), order in bench.resting.items()
+            if bench.instruments[id_].underlying == name
+        )
+
+    full = {name: largest(name) for name in ("BTC", "ETH")}
+    latched(bench, 2, CANCEL_ALL)
+    bench.run(30)
+    bench.feed(LatchChanged(3, PERMISSION_ALL, 0, OPEN_SCOPES))
+    bench.feed(OperatorReset(generation=3, scope="BTC"))
+    bench.run(10)
+    assert largest("BTC") < full["BTC"]
+    assert largest("ETH") == full["ETH"]
+
+
+def test_a_sweep_is_unconfirmed_and_a_person_told_when_the_venue_does_not_answer(
+    bench: Bench,
+) -> None:
+    bench.venue_answers = False
+    bench.feed(LatchChanged(generation=2, permission=0, tasks=SWEEP))
+    bench.run(115)
+    assert bench.engine.standing().stage is Stage.SETTLING
+    bench.run(10)
+    assert bench.engine.standing().stage is Stage.KILLED_UNCONFIRMED
+    said = [one for one in bench.outputs if isinstance(one, Log)]
+    assert [one.event for one in said].count("sweep_unconfirmed") == 1
+    bench.venue_answers = True
+    bench.run(40)
+    assert bench.engine.standing().stage is Stage.KILLED_CONFIRMED
+
+
+def test_one_answered_read_of_two_currencies_is_no_reading() -> None:
+    bench = Bench().quoting()
+    bench.run(20)
+    latched(bench, 2, CANCEL_ALL, CANCEL_ALL)
+    bench.venue_answers = False
+    bench.run(40)
+    reads = [one for one in bench.intents if isinstance(one, ReadOpenOrders) and one.currency]
+    newest = reads[-1]
+    for _ in range(20):
+        bench.see(OpenOrdersRead(newest.request_id, (), Ns(bench.now)))
+        bench.run(1)
+    assert bench.engine.standing().swept_generation == 0
+
+
+def test_a_stop_sweeps_everything_whatever_scope_is_latched(bench: Bench) -> None:
+    latched(bench, 2, CANCEL_ALL)
+    mark = len(bench.intents)
+    bench.feed(Drain(reason="test"))
+    assert "" in {one.currency for one in bench.since(mark) if isinstance(one, CancelAll)}
+    bench.run(60)
+    ends = [one for one in bench.outputs if isinstance(one, Drained)]
+    assert ends == [Drained(is_confirmed=True, open_orders=0)]
