@@ -42,6 +42,16 @@ scopes too."""
 GENERATION_SEEN: Final = 16
 SWEPT_GENERATION: Final = 17
 PERMIT_DEADLINE_MONO_NS: Final = 24
+FENCE_EPOCH: Final = 25
+"""The tenure under which this daemon may send, 0 while it holds none. Ops writes it. A trader takes
+its epoch from it at its start; one that finds another tenure here has lost the fence."""
+LEASE_STATE: Final = 26
+"""A `LeaseState`, written by ops."""
+LEASE_UNTIL_MONO_NS: Final = 27
+"""When the holder stops by its own clock. Past it, a tenure counts as lost whatever `FENCE_EPOCH`
+says: ops may be dead. The largest word where the lock dies with its holder and needs no clock."""
+PERMIT_RENEWED_MONO_NS: Final = 28
+"""When the last renewal of the permit was asked for: what the age of the permit counts from."""
 PROGRESS_LOOP: Final = 32
 PROGRESS_MARKET_DATA: Final = 33
 PROGRESS_STEP: Final = 34
@@ -111,6 +121,22 @@ class TraderState(IntEnum):
     KILLED_CONFIRMED = 5
     KILLED_UNCONFIRMED = 6
     STOPPING = 7
+
+
+class LeaseState(IntEnum):
+    """Where ops stands with the right to trade this shard."""
+
+    NONE = 0
+    """Ops has not spoken yet."""
+    STANDBY = 1
+    """Another instance holds the lease, or none can be had; nothing here may trade or sweep."""
+    SETTLING = 2
+    """Ours, but what a former holder sent may still arrive: no permit yet."""
+    HELD = 3
+    SUSPENDED = 4
+    """Our own clock ran out before a renewal; the store may still name us, so it may come back."""
+    SUPERSEDED = 5
+    """Another instance took over. What rests at the venue is its own now: stop, do not sweep."""
 
 
 def latch_word(permission: int, tasks: int, generation: int) -> int:
@@ -257,6 +283,11 @@ class Page:
     @trader_state.setter
     def trader_state(self, state: TraderState) -> None:
         self.words[TRADER_STATE] = state
+
+    @property
+    def lease_state(self) -> LeaseState:
+        """Where ops stands with the lease."""
+        return LeaseState(self.words[LEASE_STATE])
 
     @property
     def boot_state(self) -> BootState:
