@@ -314,4 +314,4 @@ def _lots_of(
     if not (lot_delta > 0.0 and math.isfinite(wanted) and math.isfinite(most)):
         return 0
     lots = math.ceil(wanted / lot_delta - 1e-9)
-    return min(lots, math.floor(most / lot_delta + 1e-9), limits.order_lots_max)
+    return min(lots, math.floor(most / lot_delta + 1e-9))

@@ -334,7 +334,9 @@ def _check_order(
     prices must not cross, and those of plain orders.
     """
     numbers[0], numbers[1] = lots, limits[L_ORDER_LOTS]
-    if not 0 < lots <= limits[L_ORDER_LOTS]:
+    # A lot of a future is a few dollars: its size is limited by its notional, below.
+    is_future = floats[F_COLLAR_RATIO, i] >= 0.0
+    if lots <= 0 or (lots > limits[L_ORDER_LOTS] and not is_future):
         return _R_SIZE_LOTS
     numbers[0], numbers[1] = lots * floats[F_NOTIONAL, i], limits[L_ORDER_NOTIONAL]
     if not abs(numbers[0]) <= numbers[1]:

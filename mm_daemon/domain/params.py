@@ -106,6 +106,7 @@ class RiskLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in-flight + unknown."""
 
     order_lots_max: Count
+    """Of an option; an order in a future is limited by its notional."""
     order_notional_usd_max: Positive
     order_vega_usd_max: Positive
     collar_theo_ratio: Ratio

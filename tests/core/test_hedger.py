@@ -47,8 +47,8 @@ EXPIRIES = (EXPIRY_NEAR, EXPIRY_FAR)
 class Desk:
     """A hedger with working orders and a touch 1 bp around 60,000."""
 
-    def __init__(self, order_lots_max: int = 1_000, **hedge: Any) -> None:
-        underlying = params(order_lots_max=order_lots_max).underlyings[0]
+    def __init__(self, **hedge: Any) -> None:
+        underlying = params(order_lots_max=5).underlyings[0]
         self.hedge = msgspec.structs.replace(HEDGE, **hedge)
         self.hedger = Hedger(CATALOG, (msgspec.structs.replace(underlying, hedge=self.hedge),))
         self.working = WorkingOrders(CATALOG)
@@ -145,10 +145,11 @@ def test_inside_the_band_nothing_is_traded() -> None:
 
 
 def test_a_fixed_band_hedges_back_to_zero_in_usd_lots() -> None:
+    """0.8 coin at 60,000 are 48,000 USD: 4,800 lots of 10 USD. The limit on lots is of options: a
+    few dollars a lot would never get a delta back into its band."""
     (order,) = Desk().plan(0.8)
-    # 0.8 coin at 60,000 are 48,000 USD: 4,800 lots of 10 USD.
-    assert (order.instrument_id, order.side, order.lots) == (PERPETUAL, Side.SELL, 1_000)
-    (order,) = Desk(order_lots_max=10_000).plan(-0.8)
+    assert (order.instrument_id, order.side, order.lots) == (PERPETUAL, Side.SELL, 4_800)
+    (order,) = Desk().plan(-0.8)
     assert (order.side, order.lots) == (Side.BUY, 4_800)
 
 
@@ -273,7 +274,7 @@ def test_a_filled_hedge_frees_its_instrument_at_once() -> None:
 
 
 def test_c34_hedges_an_expiry_with_its_own_future_and_the_total_with_the_perpetual() -> None:
-    desk = Desk(expiry_delta_coin_max=4.0)
+    desk = Desk(expiry_delta_coin_max=4.0, band_delta_coin=5.0)
     orders = desk.plan(0.0, (0.0, 4.5))
     assert [(o.instrument_id, o.side) for o in orders] == [(FUTURE, Side.SELL)]
     orders = desk.plan(0.0, (-9.0, 9.0))

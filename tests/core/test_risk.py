@@ -401,10 +401,9 @@ def test_a_hedge_must_reduce_delta_and_respect_its_slippage() -> None:
     assert reasons(desk.place(PERPETUAL, sell, None, 100, hedge)) == [Reason.MARKET_ORDER]
     assert desk.place(PERPETUAL, sell, 119_990, 1_000, hedge).allowed is not None
     desk.refresh()
-    # The hedge under way counts: the rest is smaller than 270,000 USD.
-    for lots in (9_000, 27_000):
-        desk.gate.refusals[Reason.SIZE_LOTS] = 0
-        assert desk.place(PERPETUAL, sell, 119_995, lots, hedge).allowed is None
+    # The hedge under way counts: 530,000 USD would take the rest of 260,000 further past zero.
+    verdict = desk.place(PERPETUAL, sell, 119_995, 53_000, hedge)
+    assert reasons(verdict) == [Reason.NOT_REDUCING]
 
 
 def test_a_flatten_never_exceeds_the_position_and_may_be_a_market_order() -> None:
