@@ -37,6 +37,8 @@ TASK_NAMES: Final = ((SWEEP, "sweep"), (FLATTEN, "flatten"))
 OPERATOR: Final = "operator"
 CRASH: Final = "crash"
 LATCH_FILE: Final = "latch_file"
+FIRM: Final = "firm"
+"""The firm's kill, which every instance takes over from the store they share."""
 CONTROL_PREFIX: Final = "control:"
 
 SOURCE_BYTES_MAX: Final = 47
@@ -151,6 +153,7 @@ class Clearer(Enum):
 
     GUARD = "guard"
     CONTROL = "control"
+    FIRM = "firm"
     RESET = "reset"
 
 
@@ -171,17 +174,21 @@ class LatchRefused:
 
 
 def may_clear(clearer: Clearer, source: str) -> bool:
-    """The guard lifts `crash`, a control its own entry, a reset everything else that is lifted.
+    """The guard lifts `crash`, a control its own entry, the firm's reset `firm`, and a reset here
+    everything else that is lifted.
 
     A reset does not lift `crash`: that entry stands for a venue not yet swept or a trader not yet
     reconciled, and no person's word replaces either. Nor does it lift `latch_file`, which stands
-    for a durable latch that is missing or damaged: that takes an explicit initialisation.
+    for a durable latch that is missing or damaged: that takes an explicit initialisation. Nor the
+    firm's, which one instance alone would only take over again.
     """
     if clearer is Clearer.GUARD:
         return source == CRASH
     if clearer is Clearer.CONTROL:
         return source.startswith(CONTROL_PREFIX)
-    return source not in (CRASH, LATCH_FILE)
+    if clearer is Clearer.FIRM:
+        return source == FIRM
+    return source not in (CRASH, LATCH_FILE, FIRM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mm_daemon.domain.permission import (
     CRASH,
+    FIRM,
     HEDGE,
     LATCH_FILE,
     LEVEL_DEFAULT,
@@ -103,6 +104,12 @@ def test_later_flatten_does_not_trade_against_an_earlier_cancel_all() -> None:
         (Clearer.CONTROL, "control:C5", True),
         (Clearer.CONTROL, OPERATOR, False),
         (Clearer.CONTROL, CRASH, False),
+        (Clearer.CONTROL, FIRM, False),
+        (Clearer.GUARD, FIRM, False),
+        (Clearer.RESET, FIRM, False),
+        (Clearer.FIRM, FIRM, True),
+        (Clearer.FIRM, OPERATOR, False),
+        (Clearer.FIRM, CRASH, False),
         (Clearer.RESET, OPERATOR, True),
         (Clearer.RESET, "control:C5", True),
         (Clearer.RESET, CRASH, False),
