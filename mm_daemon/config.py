@@ -274,6 +274,12 @@ def _check_underlying(underlying: UnderlyingParams, where: str) -> None:
         ("quoting.delta_abs_max", underlying.quoting.delta_abs_max),
         ("hedge.band_delta_coin", underlying.hedge.band_delta_coin),
         ("hedge.band_delta_coin_max", underlying.hedge.band_delta_coin_max),
+        ("flatten.cost_theo_ratio", underlying.flatten.cost_theo_ratio),
+        ("flatten.cost_wide_theo_ratio", underlying.flatten.cost_wide_theo_ratio),
+        ("flatten.cost_ticks", underlying.flatten.cost_ticks),
+        ("flatten.cost_wide_ticks", underlying.flatten.cost_wide_ticks),
+        ("flatten.cost_future_bps", underlying.flatten.cost_future_bps),
+        ("flatten.cost_wide_future_bps", underlying.flatten.cost_wide_future_bps),
         ("limits.margin_stop_ratio", underlying.limits.margin_stop_ratio),
         ("limits.margin_reduce_ratio", underlying.limits.margin_reduce_ratio),
     )

@@ -116,12 +116,13 @@ class AccountDesk:
         if evidence.instrument_id >= 0 and self._s.portfolio.is_open:
             self._s.portfolio.on_funding(evidence)
 
-    def on_request_done(self, done: RequestDone, now_ns: Ns) -> None:
+    def on_request_done(self, done: RequestDone, now_ns: Ns) -> Intent | None:
+        """Counts the outcome of a request; returns what it was, None where it is not ours."""
         s = self._s
         intent = s.working.on_request_done(done, now_ns)
         kind = _kind_of(intent)
         if kind is None:
-            return
+            return intent
         if done.reason is None:
             outcome = "accepted"
         elif done.reason is RejectReason.UNKNOWN_OUTCOME:
@@ -139,6 +140,7 @@ class AccountDesk:
                 message=done.message,
             )
         s.metrics.add("mm_orders_total", kind=kind, outcome=outcome)
+        return intent
 
     def on_side_failed(self, failed: QuoteSideFailed, now_ns: Ns) -> None:
         self._s.working.on_side_failed(failed, now_ns)
@@ -176,7 +178,7 @@ def _kind_of(intent: object) -> str | None:
     if isinstance(intent, MassQuote):
         return "quote"
     if isinstance(intent, PlaceOrder):
-        return "hedge"
+        return intent.purpose.value
     if isinstance(intent, CancelOrder | CancelQuotes | CancelAll):
         return "cancel"
     return None

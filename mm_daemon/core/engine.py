@@ -12,9 +12,11 @@ from hashlib import blake2b
 from typing import Any, Protocol
 
 from mm_daemon.core.account_desk import AccountDesk
+from mm_daemon.core.account_flow import AccountFlow
 from mm_daemon.core.answer_desk import AnswerDesk
 from mm_daemon.core.catalog import Catalog
 from mm_daemon.core.control_desk import ControlDesk
+from mm_daemon.core.flatten_desk import FlattenDesk
 from mm_daemon.core.gauges import set_gauges, set_tokens
 from mm_daemon.core.hedge_desk import HedgeDesk
 from mm_daemon.core.modes import JOURNAL_DEAD_NS, Modes
@@ -67,7 +69,7 @@ from mm_daemon.domain.inputs import (
     Start,
     Withheld,
 )
-from mm_daemon.domain.intents import Intent, PlaceOrder
+from mm_daemon.domain.intents import Intent
 from mm_daemon.domain.orders import (
     AccountEvidence,
     FillEvidence,
@@ -123,6 +125,8 @@ class Engine:
         self.reconciles: ReconcileDesk
         self.controls: ControlDesk
         self.hedges: HedgeDesk
+        self.flattens: FlattenDesk
+        self.flow: AccountFlow
         self.pnl: PnlDesk
         self.settlements: SettlementDesk
         self.checkpoints: Checkpoints
@@ -183,6 +187,7 @@ class Engine:
             self.reconciles.poll(now_ns)
         self.quotes.quote(moved, now_ns)
         self.hedges.hedge(now_ns)
+        self.flattens.flatten(now_ns)
         self.sweeps.poll(now_ns)
 
     def on_timer(self, now_ns: Ns) -> None:
@@ -269,12 +274,17 @@ class Engine:
         self.quotes = QuoteDesk(self.state)
         self.answers = AnswerDesk(self.state, self.quotes)
         self.account = AccountDesk(self.state)
-        self.reconciles = ReconcileDesk(
-            self.state, book_applied=self._after_fill, apply_event=self._apply_held
+        self.hedges = HedgeDesk(self.state, self.sweeps.is_over)
+        self.flattens = FlattenDesk(self.state, self.sweeps.is_over)
+        self.pnl = PnlDesk(self.state)
+        state = self.state
+        self.flow = AccountFlow(
+            state, self.account, self.quotes, self.hedges, self.flattens, self.pnl
+        )
+        self.reconciles = self.flow.bind(
+            lambda book, apply: ReconcileDesk(state, book_applied=book, apply_event=apply)
         )
         self.controls = ControlDesk(self.state, self.reconciles)
-        self.hedges = HedgeDesk(self.state)
-        self.pnl = PnlDesk(self.state)
         self.checkpoints = Checkpoints(self.state)
         self.settlements = SettlementDesk(self.state, self.pnl, self._after_delivery)
         self._bind(self.state)
@@ -291,16 +301,16 @@ class Engine:
     def _bind(self, state: EngineState) -> None:
         """Routes events straight to the component that takes them."""
         self._on_event.update(dict.fromkeys(MARKET_EVENTS, state.market.on_event))
-        account = self.account
+        account, flow = self.account, self.flow
         self._on_event.update(
             {
-                TickerSeen: self._on_ticker,
-                OrderEvidence: self._on_order,
-                FillEvidence: self._on_fill,
-                RequestDone: account.on_request_done,
+                TickerSeen: flow.on_ticker,
+                OrderEvidence: flow.on_order,
+                FillEvidence: flow.on_fill,
+                RequestDone: flow.on_request_done,
                 QuoteSideFailed: account.on_side_failed,
-                MmpTriggered: self._on_mmp,
-                AccountEvidence: self._on_account,
+                MmpTriggered: flow.on_mmp,
+                AccountEvidence: flow.on_account,
                 CreditLimits: state.throttle.set_limits,
                 PositionEvidence: account.on_position,
                 OpenOrdersRead: self._on_open_orders,
@@ -313,57 +323,8 @@ class Engine:
             }
         )
 
-    def _on_ticker(self, event: TickerSeen, now_ns: Ns) -> None:
-        state = self.state
-        assert state is not None
-        state.market.on_event(event, now_ns)
-        if event.instrument_id in state.perpetuals and state.portfolio.is_open:
-            received_coin = self.account.on_perpetual(event)
-            self.pnl.on_funding(state.perpetuals[event.instrument_id], received_coin)
-
-    def _on_order(self, evidence: OrderEvidence, now_ns: Ns) -> None:
-        if self.reconciles.is_holding:
-            self.reconciles.reconciler.hold(evidence)
-        else:
-            self.account.on_order(evidence, now_ns)
-
-    def _on_fill(self, fill: FillEvidence, now_ns: Ns) -> None:
-        if self.reconciles.is_holding:
-            self.reconciles.reconciler.hold(fill)
-        elif self.account.on_fill(fill, now_ns):
-            self._after_fill(fill, now_ns)
-
-    def _apply_held(
-        self, event: FillEvidence | OrderEvidence | AccountEvidence, now_ns: Ns
-    ) -> None:
-        """What a stream said while the first picture was taken, or an account of a picture."""
-        if isinstance(event, OrderEvidence):
-            self.account.on_order(event, now_ns)
-        elif isinstance(event, AccountEvidence):
-            self._on_account(event, now_ns)
-        elif self.account.on_fill(event, now_ns):
-            self._after_fill(event, now_ns)
-
-    def _after_fill(self, fill: FillEvidence, now_ns: Ns) -> None:
-        """A fill was booked: on the ledger at once; leans, limits and hedges look again."""
-        state = self.state
-        assert state is not None
-        self.account.record_fill(fill, now_ns)
-        self.quotes.relean(state.catalog.instruments[fill.instrument_id].underlying)
-        self.hedges.on_fill(fill)
-        self.hedges.look_now()
-        self.pnl.on_fill(fill, now_ns)
-
-    def _on_account(self, evidence: AccountEvidence, now_ns: Ns) -> None:
-        self.account.on_account(evidence, now_ns)
-        self.pnl.on_account(evidence, now_ns)
-
     def _after_delivery(self, now_ns: Ns) -> None:
         self.checkpoints.want_now()
-        self.reconciles.request_full(now_ns)
-
-    def _on_mmp(self, event: MmpTriggered, now_ns: Ns) -> None:
-        self.account.on_mmp(event, now_ns)
         self.reconciles.request_full(now_ns)
 
     def _on_open_orders(self, event: OpenOrdersRead, now_ns: Ns) -> None:
@@ -396,9 +357,7 @@ class Engine:
 
     def _on_withheld(self, event: Withheld, now_ns: Ns) -> None:
         if self.state is not None:
-            intent = self.account.on_withheld(event.request_id, event.reason, now_ns)
-            if isinstance(intent, PlaceOrder):
-                self.state.hedger.on_withheld(intent.instrument_id, now_ns)
+            self.flow.on_withheld(event, now_ns)
 
     def _on_reset(self, event: OperatorReset, now_ns: Ns) -> None:
         for one in self.start.params.underlyings:
@@ -442,13 +401,16 @@ class Engine:
 
     def _settle_ns(self) -> int:
         """The last `valid_until` of anything that left."""
-        return max(self.quotes.settle_ns, self.hedges.settle_ns) if self.state is not None else 0
+        if self.state is None:
+            return 0
+        return max(self.quotes.settle_ns, self.hedges.settle_ns, self.flattens.settle_ns)
 
     def _desks(self) -> tuple[Desk, ...]:
         return (
             self.quotes,
             self.controls,
             self.hedges,
+            self.flattens,
             self.reconciles,
             self.pnl,
             self.settlements,

@@ -3,15 +3,24 @@
 The hedger plans; here its orders pass the risk gate and the throttle, are counted as working, put
 on the ledger and handed on. What is refused goes back to the hedger as a failure, so that failing
 to hedge escalates and is never silent.
+
+Where hedging is not granted but reducing is, only what passes the reduce test leaves, one order of
+an underlying at a time; and while a sweep is not confirmed nothing does, for it would be filled
+after the venue was found empty.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mm_daemon.core.hedger import HedgeInputs, HedgeOrder
+from mm_daemon.core.order_sending import send_order
+from mm_daemon.core.reduce_test import has_live_order, reduces_delta
 from mm_daemon.core.state import EngineState
+from mm_daemon.core.theo import DELTA_ADJUSTED
 from mm_daemon.domain.intents import PlaceOrder
 from mm_daemon.domain.orders import FillEvidence, Purpose, TimeInForce
-from mm_daemon.domain.outputs import IntentRecord
+from mm_daemon.domain.permission import FLATTEN
 from mm_daemon.domain.units import COIN_SCALE, NS_PER_MS, NS_PER_S, Ns
 
 PLAN_NS = 50 * NS_PER_MS
@@ -22,8 +31,9 @@ HEDGE_VALID_NS = 3 * NS_PER_S
 class HedgeDesk:
     """Hedges all underlyings."""
 
-    def __init__(self, state: EngineState) -> None:
+    def __init__(self, state: EngineState, is_swept: Callable[[str], bool]) -> None:
         self._s = state
+        self._is_swept = is_swept
         self._due_ns = 0
         self._arrival_mid: dict[str, float] = {}
         """Mid price when each hedge was decided, by client id, until it is filled."""
@@ -42,7 +52,11 @@ class HedgeDesk:
         self._due_ns = now_ns + PLAN_NS
         s = self._s
         for name, params in s.underlyings.items():
-            if not s.modes.may_hedge(name):
+            if not s.modes.may_hedge(name) or not self._is_swept(name):
+                continue
+            is_flattening = bool(s.modes.mask_of(name).tasks & FLATTEN)
+            positions = s.portfolio.position_lots
+            if is_flattening and not s.flattener.is_hedge_needed(name, positions):
                 continue
             inputs = HedgeInputs(
                 totals=s.position_greeks(name),
@@ -53,8 +67,12 @@ class HedgeDesk:
                 ask_ticks=s.market.ask_ticks,
                 columns=s.theo.columns,
             )
-            for order in s.hedger.plan(name, inputs, s.working, now_ns):
-                self._send(name, order, now_ns)
+            orders = s.hedger.plan(name, inputs, s.working, now_ns)
+            if s.modes.is_reduce_only(name):
+                self._send_reducing(name, orders, now_ns)
+                continue
+            for order in orders:
+                self._send(name, order, now_ns, is_reducing=False)
 
     def on_fill(self, fill: FillEvidence) -> None:
         """Measures the slippage of a hedge against the mid at which it was decided."""
@@ -77,7 +95,37 @@ class HedgeDesk:
             self.settle_ns,
         )
 
-    def _send(self, name: str, order: HedgeOrder, now_ns: Ns) -> None:
+    def _send_reducing(self, name: str, orders: list[HedgeOrder], now_ns: Ns) -> None:
+        """The first order that reduces the delta of the underlying, unless one is out already."""
+        s = self._s
+        if not orders or has_live_order(s.working, s.hedge_ids[name]):
+            return
+        s.risk.refresh(s.portfolio.position_lots, s.working)
+        worst = s.risk.worst_case(name)[0]
+        delta = s.hedger.state(name, now_ns).delta_coin
+        for order in orders:
+            lot = float(s.catalog.lot[order.instrument_id])
+            per_lot = float(s.theo.columns[DELTA_ADJUSTED, order.instrument_id]) * lot
+            change = int(order.side) * order.lots * per_lot
+            if reduces_delta(
+                delta_coin=delta,
+                change_coin=change,
+                worst_coin=(float(worst[0]), float(worst[1])),
+            ):
+                self._send(name, order, now_ns, is_reducing=True)
+                return
+            s.outbox.log(
+                "warning",
+                "hedge_not_reducing",
+                instrument=s.names[order.instrument_id],
+                delta_coin=delta,
+                change_coin=change,
+                worst_low_coin=float(worst[0]),
+                worst_high_coin=float(worst[1]),
+            )
+            s.hedger.on_withheld(order.instrument_id, now_ns)
+
+    def _send(self, name: str, order: HedgeOrder, now_ns: Ns, *, is_reducing: bool) -> None:
         s = self._s
         client_id = s.client_ids.issue()
         intent = PlaceOrder(
@@ -93,45 +141,16 @@ class HedgeDesk:
             mmp=False,
             purpose=Purpose.HEDGE,
             valid_until_ns=Ns(now_ns + HEDGE_VALID_NS),
+            is_reducing=is_reducing,
         )
-        s.risk.refresh(s.portfolio.position_lots, s.working)
-        verdict = s.risk.check(intent, s.working, now_ns)
-        if verdict.allowed is None or not s.throttle.try_spend(intent, now_ns):
-            for refused in verdict.refused:
-                s.metrics.add("mm_risk_refusals_total", control=refused.control)
-                s.outbox.log(
-                    "warning",
-                    "hedge_refused",
-                    instrument=s.names[order.instrument_id],
-                    control=refused.control,
-                    reason=refused.reason.name.lower(),
-                    found=refused.found,
-                    allowed=refused.allowed,
-                )
+        if not send_order(s, intent, now_ns):
             s.hedger.on_withheld(order.instrument_id, now_ns)
             return
-        s.working.register(intent, now_ns)
         s.hedger.on_sent(order, client_id, now_ns)
         self.settle_ns = max(self.settle_ns, intent.valid_until_ns)
-        theo = float(s.theo.price[order.instrument_id])
-        self._arrival_mid[client_id] = theo
-        instrument = s.catalog.instruments[order.instrument_id]
-        s.outbox.put(
-            IntentRecord(
-                request_id=intent.request_id,
-                client_id=client_id,
-                instrument=instrument.name,
-                side=order.side,
-                price_e8=round(instrument.grid.price(order.price_ticks) * COIN_SCALE),
-                lots=order.lots,
-                purpose=Purpose.HEDGE,
-                valid_until_ns=intent.valid_until_ns,
-                theo=theo,
-            )
-        )
-        s.outbox.send(intent)
-        s.metrics.add("mm_orders_total", kind="hedge", outcome="sent")
+        self._arrival_mid[client_id] = float(s.theo.price[order.instrument_id])
         s.metrics.add("mm_hedge_orders_total", underlying=name)
+        instrument = s.catalog.instruments[order.instrument_id]
         s.outbox.log(
             "info",
             "hedge",

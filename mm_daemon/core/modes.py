@@ -91,10 +91,14 @@ class Modes:
         granted = self.mask_of(underlying).permission & (HEDGE | REDUCE)
         return bool(granted) and self._can_trade() and underlying not in self.hedge_halted
 
+    def is_flatten_wanted(self, underlying: str) -> bool:
+        """A flatten is asked for, and every source lets it reduce."""
+        return flatten_runs(self.mask_of(underlying))
+
     def may_flatten(self, underlying: str) -> bool:
-        """A flatten is wanted here, and every source lets it reduce. A hedge that is held back
-        does not hold it: closing what is held needs no hedge."""
-        return flatten_runs(self.mask_of(underlying)) and self._can_trade()
+        """A flatten is wanted and may send now. A hedge that is held back does not hold it:
+        closing what is held needs no hedge."""
+        return self.is_flatten_wanted(underlying) and self._can_trade()
 
     def _can_trade(self) -> bool:
         """A stop sends nothing: it would be filled after the venue was found empty."""

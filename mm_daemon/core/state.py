@@ -14,6 +14,7 @@ from mm_daemon.core.calibrator import Calibrator
 from mm_daemon.core.catalog import Catalog, Floats, Ints
 from mm_daemon.core.client_ids import ClientIds
 from mm_daemon.core.features import FeatureBoard
+from mm_daemon.core.flatten import Flattener
 from mm_daemon.core.forwards import Forwards
 from mm_daemon.core.hedger import Hedger
 from mm_daemon.core.intensity import Intensity
@@ -75,6 +76,7 @@ class EngineState:
         self.metrics = MetricBoard(self.underlyings)
         self.breaker = Breaker(catalog, params)
         self.hedger = Hedger(catalog, params.underlyings)
+        self.flattener = Flattener(catalog, params.underlyings)
         self.reconcile_broken_since_ns = 0
         """When the last reconcile was first found to differ; 0 = it is clean."""
         self.fits_accepted: dict[str, int] = {}
@@ -99,6 +101,7 @@ class EngineState:
             self.risk,
             self.breaker,
             self.hedger,
+            self.flattener,
         ):
             component.resize(catalog)
         self._take_catalog(catalog)
@@ -183,6 +186,7 @@ class EngineState:
             self.throttle,
             self.breaker,
             self.hedger,
+            self.flattener,
         ):
             hasher.update(component.digest())
         words = (
@@ -208,6 +212,13 @@ class EngineState:
             name: catalog.instruments[catalog.perpetual[name]].settle_currency
             for name in catalog.underlyings
         }
+        self.hedge_ids: dict[str, tuple[int, ...]] = {
+            name: tuple(
+                i.id for i in catalog.instruments if i.underlying == name and not i.is_option
+            )
+            for name in catalog.underlyings
+        }
+        """Perpetual and futures of each underlying."""
         shared = list(self.settle_currency.values())
         self.shared_index = {
             name: self.underlyings[name].price_index

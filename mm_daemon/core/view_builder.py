@@ -109,7 +109,21 @@ def _status(engine: Engine, now_ns: Ns) -> StatusView:
         fills=engine.account.fills_applied if state is not None else 0,
         net_delta_coin=delta,
         equity_usd=engine.pnl.equity_usd["venue"] if state is not None else math.nan,
+        flatten=_flattens(engine),
     )
+
+
+def _flattens(engine: Engine) -> dict[str, str]:
+    state = engine.state
+    if state is None:
+        return {}
+    found = {}
+    for name in state.underlyings:
+        if engine.modes.is_flatten_wanted(name):
+            progress = state.flattener.progress(name)
+            left, needed = progress.positions_left, len(progress.called_for)
+            found[name] = f"{progress.state.value}: {left} positions left, {needed} need a person"
+    return found
 
 
 def _delta(engine: Engine, underlying: str) -> float:

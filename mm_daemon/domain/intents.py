@@ -46,6 +46,8 @@ class PlaceOrder(msgspec.Struct, frozen=True, tag="place"):
     mmp: bool
     purpose: Purpose
     valid_until_ns: Ns
+    is_reducing: bool = False
+    """It passed the decision's own test of reducing, and leaves under that permission."""
 
 
 class AmendOrder(msgspec.Struct, frozen=True, tag="amend"):

@@ -82,7 +82,7 @@ def node_families(underlyings: Iterable[str]) -> tuple[Family, ...]:
             "mm_orders_total",
             "Requests by kind and what became of them",
             (
-                ("kind", ("quote", "hedge", "cancel")),
+                ("kind", ("quote", "hedge", "flatten", "cancel")),
                 ("outcome", ("sent", "accepted", "rejected", "unknown", "withheld")),
             ),
         ),
@@ -118,6 +118,8 @@ def node_families(underlyings: Iterable[str]) -> tuple[Family, ...]:
         Family("mm_pnl_usd", "Change of equity since opening, by part", (by, ("part", PARTS))),
         Family("mm_equity_usd", "Equity", (("version", ("venue", "desk")),)),
         Family("mm_hedge_orders_total", "Hedges sent", (by,)),
+        Family("mm_flatten_positions", "Positions that a flatten has not closed yet", (by,)),
+        Family("mm_flatten_stuck", "Positions without a way to trade: a person is needed", (by,)),
         Family("mm_hedge_slippage_bps", "Mean slippage of hedges against arrival mid", (by,)),
         Family("mm_hedge_band_breach_seconds_total", "Time out of the delta band", (by,)),
         Family("mm_mmp_trips_total", "Market-maker protection trips", (("by", ("venue", "own")),)),

@@ -200,6 +200,36 @@ class MmpParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quote_quantity_max: Positive
 
 
+class FlattenParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a flatten closes what is held: in which pieces, how quickly, at which cost at most."""
+
+    clip_lots_max: Count
+    """Largest order in an option, in lots."""
+    clip_future_usd_max: Positive
+    """Largest order in a perpetual or future."""
+    depth_share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+    """Share of the amount shown at the touch that one order takes; a lot at least."""
+    orders_live_max: Count
+    """Orders without an end at one time."""
+    pace_ms: Count
+    """Least time between two orders of the underlying."""
+    cost_theo_ratio: Ratio
+    """An option trades at most this share of theo away from theo ..."""
+    cost_ticks: Whole
+    """... plus this many ticks;"""
+    cost_wide_theo_ratio: Ratio
+    cost_wide_ticks: Whole
+    """where that finds nobody, this far. The collar of the limits holds all the same."""
+    cost_future_bps: Positive
+    cost_wide_future_bps: Positive
+    tries_max: Count
+    """Attempts in one way before the next way is tried."""
+    rest_s: Positive
+    """How long a resting order waits before it is priced anew."""
+    person_wait_s: Positive
+    """After a person was called: how long until everything is tried again."""
+
+
 class UnderlyingParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One underlying's whole set."""
 
@@ -210,6 +240,7 @@ class UnderlyingParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     skew: SkewParams
     intensity: IntensityParams
     hedge: HedgeParams
+    flatten: FlattenParams
     limits: RiskLimits
     mmp: MmpParams
 

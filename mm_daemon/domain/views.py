@@ -34,6 +34,8 @@ class StatusView(msgspec.Struct, frozen=True):
     fills: int
     net_delta_coin: dict[str, float]
     equity_usd: float
+    flatten: dict[str, str] = {}
+    """How the flatten of each underlying stands, where one is asked for."""
 
 
 class PositionRow(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ import msgspec
 
 from mm_daemon.domain.params import (
     BreakerParams,
+    FlattenParams,
     HedgeParams,
     IntensityParams,
     MmpParams,
@@ -18,6 +19,23 @@ from mm_daemon.domain.params import (
     SurfaceParams,
     ThrottleParams,
     UnderlyingParams,
+)
+
+FLATTEN = FlattenParams(
+    clip_lots_max=5,
+    clip_future_usd_max=30_000.0,
+    depth_share=0.5,
+    orders_live_max=2,
+    pace_ms=200,
+    cost_theo_ratio=0.05,
+    cost_ticks=2,
+    cost_wide_theo_ratio=0.2,
+    cost_wide_ticks=5,
+    cost_future_bps=2.0,
+    cost_wide_future_bps=10.0,
+    tries_max=2,
+    rest_s=3.0,
+    person_wait_s=20.0,
 )
 
 LIMITS = RiskLimits(
@@ -132,6 +150,7 @@ def params(**limits: Any) -> Params:
         skew=SKEW,
         intensity=IntensityParams(10.0, 1.0, 0.5),
         hedge=HEDGE,
+        flatten=FLATTEN,
         limits=msgspec.structs.replace(LIMITS, **limits),
         mmp=MmpParams("maker", 5, 0, 100.0, 50.0, 1e6, 500.0),
     )

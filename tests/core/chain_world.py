@@ -29,6 +29,7 @@ from mm_daemon.domain.units import NS_PER_DAY, NS_PER_YEAR, Ns
 from mm_daemon.pricing.surface import Surface, SurfaceSlice, no_bumps
 from mm_daemon.pricing.svi import SviSlice
 from mm_daemon.pricing.variance_time import FLAT_CLOCK
+from tests.core.account_params import FLATTEN
 
 NOW = Ns(1_770_000_000_000_000_000)
 FORWARD = 70_000.0
@@ -203,6 +204,7 @@ def underlying_params(**quoting: float) -> UnderlyingParams:
             page_after_s=60.0,
             expiry_delta_coin_max=5.0,
         ),
+        flatten=FLATTEN,
         limits=RiskLimits(
             100,
             1e6,

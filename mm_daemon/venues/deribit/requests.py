@@ -297,4 +297,5 @@ def _permission_of(intent: PlaceOrder) -> int:
     """The permission an order needs. An amend or an MMP reset serves quoting."""
     if intent.purpose is Purpose.QUOTE:
         return QUOTE
-    return REDUCE if intent.reduce_only or intent.purpose is Purpose.FLATTEN else HEDGE
+    is_reducing = intent.is_reducing or intent.reduce_only or intent.purpose is Purpose.FLATTEN
+    return REDUCE if is_reducing else HEDGE
