@@ -2,7 +2,7 @@
 
 Every order takes one position nearer to zero, in a piece of what the market shows, at a bounded
 distance from theo. Each instrument has a ladder: immediate at the touch, immediate further through
-it, resting at the near touch, a person. A way that finds nobody a few times, or that the venue
+it, resting (at the near touch first, then nearer to the far one), a person. A way that finds nobody a few times, or that the venue
 refuses to know, gives way to the next; after the person has been called everything is tried again,
 because markets come back. Nothing is assumed to have worked: what is left is what the books hold,
 and an order without an end blocks its instrument until the venue's evidence ends it.
@@ -306,7 +306,7 @@ class Flattener:
         theo = float(inputs.columns[PRICE, id_])
         if not inputs.is_open[id_] or not 0.0 < theo < math.inf:
             return None
-        priced = _price(book.params.flatten, instrument, side, work.rung, theo, inputs)
+        priced = _price(book.params.flatten, instrument, side, work, theo, inputs)
         if priced is None:
             return None
         lots = min(abs(held), self._clip_lots(book, instrument, theo))
@@ -342,24 +342,29 @@ def _price(
     params: FlattenParams,
     instrument: Instrument,
     side: Side,
-    rung: Rung,
+    work: _Work,
     theo: float,
     inputs: FlattenInputs,
 ) -> Ticks | None:
     """The limit price of one way, None where the market is beyond its bound or shows nobody."""
-    bound = _bound(params, instrument, side, theo, is_wide=rung is not Rung.TOUCH)
+    bound = _bound(params, instrument, side, theo, is_wide=work.rung is not Rung.TOUCH)
     bid, ask = int(inputs.bid_ticks[instrument.id]), int(inputs.ask_ticks[instrument.id])
     near, far = (bid, ask) if side is Side.BUY else (ask, bid)
-    if rung is Rung.REST:
-        # Beside those who wait; where nobody does, at theo. Never worse than the bound.
+    if work.rung is Rung.REST:
+        # Beside those who wait (at theo where nobody does), then step by step to the other side:
+        # where only immediate orders are refused, a limit at the far touch trades as they would.
         grid = instrument.grid
-        fair = grid.floor(theo) if side is Side.BUY else grid.ceil(theo)
-        wanted = near if near > 0 else fair
-        price = min(wanted, bound) if side is Side.BUY else max(wanted, bound)
-        return Ticks(price) if price > 0 else None
+        start = grid.price(near) if near > 0 else theo
+        share = work.tries / max(1, params.tries_max - 1)
+        wanted = start + share * (grid.price(far) - start) if far > 0 else start
+        if side is Side.BUY:
+            price = min(grid.floor(wanted), bound)
+        else:
+            price = max(grid.ceil(wanted), bound)
+        return price if price > 0 else None
     if far <= 0 or side * (far - bound) > 0:
         return None
-    return Ticks(far) if rung is Rung.TOUCH else bound
+    return Ticks(far) if work.rung is Rung.TOUCH else bound
 
 
 def _bound(
