@@ -40,6 +40,8 @@ WIDEN_FACTOR = 2.0
 """Width multiplier while a control widens."""
 REPEAT_INSTRUMENTS_MAX = 3
 """C7 on more instruments of one underlying than this halts the underlying."""
+HOLDING_NS = 2 * NS_PER_S
+"""A condition that held this lately is not yet believed to be gone."""
 
 _AGE = int(QuickControl.BOOK_AGE)
 _INVALID = int(QuickControl.BOOK_INVALID)
@@ -286,6 +288,15 @@ class Breaker:
             bits = int(self._bits[id_])
             found.extend((row.id, name, 0) for row in QUICK_CONTROLS if bits & row.bit)
         return tuple(found)
+
+    def holding(self, now_ns: Ns) -> tuple[tuple[str, str], ...]:
+        """(row, place) of every row of the table whose condition holds, or did until just now."""
+        return tuple(
+            (control.id, self._place_name(control, place))
+            for control in CONTROLS
+            for place, trip in enumerate(self._trips[control.id])
+            if trip.is_on and (control.reset is Reset.AUTO or now_ns - trip.bad_ns < HOLDING_NS)
+        )
 
     def checkpoint(self) -> bytes:
         """What only a person may lift, for a restart."""

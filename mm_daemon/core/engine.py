@@ -363,7 +363,7 @@ class Engine:
         for one in self.start.params.underlyings:
             if event.scope in ("", one.name):
                 self.modes.on_reset(one.name, one.quoting.reentry_s, now_ns)
-        if self.state is not None:
+        if self.state is not None and not event.is_ahead:
             if not event.scope:
                 self.state.breaker.reset()
             self.quotes.invalidate(event.scope)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mm_daemon.core.intensity import Model
 from mm_daemon.core.quote_terms import ASK, BID, LAST_QUOTED, Reason
+from mm_daemon.core.reset_view import reentry, reset_terms
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.permission import permission_names, task_names
@@ -110,6 +111,8 @@ def _status(engine: Engine, now_ns: Ns) -> StatusView:
         net_delta_coin=delta,
         equity_usd=engine.pnl.equity_usd["venue"] if state is not None else math.nan,
         flatten=_flattens(engine),
+        reentry=reentry(engine, now_ns),
+        reset=reset_terms(engine, now_ns),
     )
 
 

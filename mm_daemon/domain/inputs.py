@@ -119,6 +119,9 @@ class OperatorReset(msgspec.Struct, frozen=True, tag="operator_reset"):
 
     generation: int
     scope: str = ""
+    is_ahead: bool = False
+    """Said before the latch is lifted, so that the first quote after it is already a small one:
+    only the stages begin, nothing is lifted yet."""
 
 
 class LatchChanged(msgspec.Struct, frozen=True, tag="latch"):

@@ -10,6 +10,25 @@ from __future__ import annotations
 import msgspec
 
 
+class Reentry(msgspec.Struct, frozen=True):
+    """An underlying that comes back from a reset in a small size, and until when."""
+
+    size_ratio: float
+    until_ns: int
+
+
+class ResetTerms(msgspec.Struct, frozen=True):
+    """What the decision knows of whether a reset may be carried out."""
+
+    reconcile_age_s: float
+    """Since the last clean picture of the venue; NaN where there was none."""
+    parked_fills: int
+    is_informed: bool
+    """The controls have seen every input once; before that nothing is known to be clear."""
+    controls_holding: tuple[str, ...]
+    """Rows of the control table whose condition holds, each with its place: `C13 venue`."""
+
+
 class StatusView(msgspec.Struct, frozen=True):
     """One line for an operator."""
 
@@ -36,6 +55,9 @@ class StatusView(msgspec.Struct, frozen=True):
     equity_usd: float
     flatten: dict[str, str] = {}
     """How the flatten of each underlying stands, where one is asked for."""
+    reentry: dict[str, Reentry] = {}
+    """Underlyings in the first stage after a reset; one that is not here quotes its full size."""
+    reset: ResetTerms | None = None
 
 
 class PositionRow(msgspec.Struct, frozen=True):

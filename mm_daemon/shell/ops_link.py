@@ -35,10 +35,18 @@ class KnobRequest(msgspec.Struct, frozen=True, tag="knob"):
 
 
 class ResetNotice(msgspec.Struct, frozen=True, tag="reset"):
-    """The latch was reset by an operator at this generation."""
+    """An operator's reset, in one scope or (empty) in all: about to be carried out, or done."""
 
     request_id: int
     generation: int
+    scope: str = ""
+    is_ahead: bool = False
+
+
+class SweepAgain(msgspec.Struct, frozen=True, tag="sweep_again"):
+    """The same kill was asked for once more: the latch is as it was, the venue is swept again."""
+
+    request_id: int
 
 
 class DrainRequest(msgspec.Struct, frozen=True, tag="drain"):
@@ -46,7 +54,7 @@ class DrainRequest(msgspec.Struct, frozen=True, tag="drain"):
     reason: str
 
 
-Request = ViewRequest | KnobRequest | ResetNotice | DrainRequest
+Request = ViewRequest | KnobRequest | ResetNotice | SweepAgain | DrainRequest
 
 
 class Reply(msgspec.Struct, frozen=True, tag="reply"):
@@ -77,11 +85,14 @@ class OpsLink:
         view: Callable[[str], bytes],
         feed: Callable[[Input], None],
         drain: Callable[[str], None],
+        look_again: Callable[[], None],
     ) -> None:
+        """`look_again`: takes the latch in as if it had just changed."""
         self._path = path
         self._view = view
         self._feed = feed
         self._drain = drain
+        self._look_again = look_again
         self._peers: list[_Peer] = []
         self._server: asyncio.Server | None = None
         self.lines_dropped = 0
@@ -132,7 +143,13 @@ class OpsLink:
         elif isinstance(request, KnobRequest):
             self._feed(request.knob)
         elif isinstance(request, ResetNotice):
-            self._feed(OperatorReset(generation=request.generation))
+            self._feed(
+                OperatorReset(
+                    generation=request.generation, scope=request.scope, is_ahead=request.is_ahead
+                )
+            )
+        elif isinstance(request, SweepAgain):
+            self._look_again()
         else:
             self._drain(request.reason)
         return _encoder.encode(Reply(request_id=request.request_id, body=body, error=problem))

@@ -192,7 +192,11 @@ class Trader:
         }
         self._compute = ComputeLink(places.compute_socket, self._pump.feed)
         self._ops = OpsLink(
-            places.trader_socket, view=node.view, feed=self.feed, drain=self.begin_drain
+            places.trader_socket,
+            view=node.view,
+            feed=self.feed,
+            drain=self.begin_drain,
+            look_again=self._forget_latch,
         )
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="latch")
         self._measures = Measures(page)
@@ -322,6 +326,10 @@ class Trader:
             )
             changed = True
         return changed
+
+    def _forget_latch(self) -> None:
+        """The next look at the page feeds the latch again, and what it asks for is done again."""
+        self._latch_words = (-1, -1)
 
     def _arm_timer(self) -> None:
         deadline_ns = self._node.next_deadline_ns()

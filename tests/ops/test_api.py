@@ -70,6 +70,7 @@ class Rig:
             view=self._view,
             feed=self.fed.append,
             drain=lambda reason: None,
+            look_again=lambda: None,
         )
         self.tokens_path = tmp_path / "tokens.json"
         tokens = load_tokens(self.tokens_path)
