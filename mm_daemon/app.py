@@ -139,7 +139,7 @@ def _resolved(
         argv = [sys.executable, "-m", "mm_daemon", "_process", name, str(daemon_file)]
         return {"name": name, "argv": argv, **more}
 
-    venue_address = config.venue.rest_url.split("://")[1].split("/")[0]
+    venue_address = _venue_address(config)
     children = [
         child("compute", nice=COMPUTE_NICE),
         child("ops"),
@@ -167,11 +167,18 @@ def _resolved(
             **secret,
         },
         "watchdog": {"stall_ms": guard.stall_ms, "kill_after_ms": guard.kill_after_ms},
+        "lease_required": bool(config.redis.url),
+        "lease_lost_s": config.breaker.permit_order_age_s_max,
         "crash_count_max": guard.crash_count_max,
         "stop_budget_s": guard.stop_budget_s,
         "run_for_s": for_seconds or None,
         "journal": {"tape_bytes_max": int(config.daemon.tape_gib_max * (1 << 30))},
     }
+
+
+def _venue_address(config: Config) -> str:
+    """HOST or HOST:PORT of the venue."""
+    return config.venue.rest_url.split("://")[1].split("/")[0]
 
 
 def _export_inline_secrets(config: Config) -> None:
@@ -258,6 +265,7 @@ def _trader_main(config: Config, places: ChildPlaces) -> int:
 
 
 def _ops_main(config: Config, places: ChildPlaces) -> int:
+    from mm_daemon.app_lease import lease_settings
     from mm_daemon.domain.metrics import help_texts
     from mm_daemon.ops.service import OpsSettings, run_ops
 
@@ -268,7 +276,7 @@ def _ops_main(config: Config, places: ChildPlaces) -> int:
             control_listen=config.ops.control_listen,
             metrics_listen=config.ops.metrics_listen,
             tokens_file=Path(config.ops.tokens_file).expanduser(),
-            permit_s=config.ops.permit_s,
+            lease=lease_settings(config, _venue_address(config)),
             environment=config.daemon.environment,
             log_level=config.daemon.log_level,
             build=build_info(),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 import tomllib
 from importlib import resources
@@ -65,19 +66,24 @@ class CredentialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Raises ConfigError where the file is missing, empty or readable by others."""
         if not self.client_secret_file:
             return self.client_secret
-        path = Path(self.client_secret_file)
-        try:
-            mode = stat.S_IMODE(path.stat().st_mode)
-            text = path.read_text().strip()
-        except OSError as error:
-            raise ConfigError(f"client_secret_file {path}: {error.strerror}") from error
-        if mode & ~SECRET_FILE_MODE_MAX:
-            raise ConfigError(
-                f"client_secret_file {path}: mode is {mode:04o}, expected 0400: chmod 0400 it"
-            )
-        if not text:
-            raise ConfigError(f"client_secret_file {path} is empty")
-        return text
+        return _read_secret(self.client_secret_file, "client_secret_file")
+
+
+def _read_secret(file: str, key: str) -> str:
+    """What a file of mode 0400 holds; nothing where no file is named."""
+    if not file:
+        return ""
+    path = Path(file).expanduser()
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        text = path.read_text().strip()
+    except OSError as error:
+        raise ConfigError(f"{key} {path}: {error.strerror}") from error
+    if mode & ~SECRET_FILE_MODE_MAX:
+        raise ConfigError(f"{key} {path}: mode is {mode:04o}, expected 0400: chmod 0400 it")
+    if not text:
+        raise ConfigError(f"{key} {path} is empty")
+    return text
 
 
 class VenueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,6 +118,23 @@ class OpsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long one renewal of the permit lasts; renewed four times as often."""
 
 
+class RedisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The store that the firm's instances share: leases, fencing and the firm's kill."""
+
+    url: str
+    """Empty = none: one host, lock files."""
+    firm: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+    password_file: str
+    """Empty = no password; else a file of mode 0400, read again after a refusal."""
+    lease_ttl_s: Annotated[float, msgspec.Meta(ge=0.5, le=60.0)]
+    renew_s: Positive
+    timeout_s: Positive
+
+    def password(self) -> str:
+        """Raises ConfigError where the file is missing, empty or readable by others."""
+        return _read_secret(self.password_file, "redis.password_file")
+
+
 class ModelsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     directory: str
     """Empty = no models: the analytic policy alone."""
@@ -135,6 +158,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     venue: VenueConfig
     guard: GuardConfig
     ops: OpsConfig
+    redis: RedisConfig
     models: ModelsConfig
     decision: DecisionConfig
     breaker: BreakerParams
@@ -237,6 +261,7 @@ def _check_pairs(config: Config, origin: str) -> None:
         _check_host(environment, urlsplit(url).hostname or "", f"{origin}: venue.{where} {url}")
     for where, key in (("venue.key", config.venue.key), ("guard.key", config.guard.key)):
         _check_key(environment, key, f"{origin}: {where}")
+    _check_redis(config, f"{origin}: redis")
     names = [underlying.name for underlying in config.underlyings]
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"{origin}: underlyings must be named, each once; found {names}")
@@ -266,6 +291,56 @@ def _check_key(environment: str, key: CredentialConfig, where: str) -> None:
             f"{where}.client_id: {key.client_id!r} is a key of the simulated venue;"
             f" environment {environment!r} needs a key of the real one"
         )
+
+
+def _check_redis(config: Config, where: str) -> None:
+    """Times must nest: several questions within a holder's time, and a permit within T1."""
+    redis, breaker = config.redis, config.breaker
+    ordered = (
+        ("redis.timeout_s", redis.timeout_s, "redis.renew_s", redis.renew_s),
+        (
+            "twice redis.renew_s",
+            2 * redis.renew_s,
+            "three fifths of redis.lease_ttl_s",
+            0.6 * redis.lease_ttl_s,
+        ),
+        (
+            "ops.permit_s",
+            config.ops.permit_s,
+            "breaker.permit_quote_age_s_max",
+            breaker.permit_quote_age_s_max,
+        ),
+        (
+            "breaker.permit_quote_age_s_max",
+            breaker.permit_quote_age_s_max,
+            "breaker.permit_order_age_s_max",
+            breaker.permit_order_age_s_max,
+        ),
+    )
+    for low_name, low, high_name, high in ordered:
+        if low > high:
+            raise ConfigError(f"{where}: {low_name} {low:g} is above {high_name} {high:g}")
+    if redis.url:
+        _check_redis_url(redis.url, f"{where}.url")
+    elif redis.password_file:
+        raise ConfigError(f"{where}.password_file: there is no redis.url to use it for")
+
+
+def _check_redis_url(url: str, where: str) -> None:
+    """Never quotes what it refuses: a password may be in it."""
+    expected = "expected redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH"
+    parts = urlsplit(url)
+    if parts.password is not None:
+        raise ConfigError(f"{where}: a password in the address: put it in redis.password_file")
+    try:
+        has_place = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname)
+        is_whole = has_place and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_whole = False
+    if parts.scheme not in ("redis", "rediss", "unix") or not is_whole:
+        raise ConfigError(f"{where}: {expected}")
+    if parts.scheme != "unix" and not re.fullmatch(r"/?\d{0,5}", parts.path):
+        raise ConfigError(f"{where}: {expected}; found the database {parts.path!r}")
 
 
 def _check_underlying(underlying: UnderlyingParams, where: str) -> None:

@@ -23,6 +23,9 @@
         "wait_s": float                               a restart waits so long for it (default 30)
       },
       "watchdog": {"stall_ms": int, "kill_after_ms": int, "unseen_ms": int, "start_s": float},
+      "lease_required": bool,                         a trader lives only under a tenure (default
+                                                      false: whoever has the directories has it)
+      "lease_lost_s": float,                          and is stopped when it is gone for so long
       "crash_count_max": int, "crash_window_s": float,
       "stop_budget_s": float, "sweep_budget_s": float,
       "run_for_s": null | float,
@@ -92,6 +95,8 @@ class Settings:
     metric_slots: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    lease_required: bool = False
+    lease_lost_s: float = 10.0
     crash_count_max: int = 3
     crash_window_s: float = 600.0
     stop_budget_s: float = 20.0
@@ -174,6 +179,8 @@ def _settings(tree: _Tree) -> Settings:
         children=_children(tree.take("children", list)),
         sweep=_sweep(tree),
         limits=_limits(tree.inner("watchdog", {})),
+        lease_required=tree.take("lease_required", bool, False),
+        lease_lost_s=tree.number("lease_lost_s", 10.0),
         crash_count_max=int(tree.number("crash_count_max", 3)),
         crash_window_s=tree.number("crash_window_s", 600.0),
         stop_budget_s=tree.number("stop_budget_s", 20.0),

@@ -52,6 +52,9 @@ LEASE_UNTIL_MONO_NS: Final = 27
 says: ops may be dead. The largest word where the lock dies with its holder and needs no clock."""
 PERMIT_RENEWED_MONO_NS: Final = 28
 """When the last renewal of the permit was asked for: what the age of the permit counts from."""
+TRADER_TENURE: Final = 29
+"""The tenure a trader took its epoch from, written by it at its start. Ops gives no permit to a
+trader of another tenure: its orders would carry an older epoch than the shard's."""
 PROGRESS_LOOP: Final = 32
 PROGRESS_MARKET_DATA: Final = 33
 PROGRESS_STEP: Final = 34

@@ -33,7 +33,7 @@ from mm_daemon.domain.permission import (
 from mm_daemon.domain.views import VIEWS
 from mm_daemon.ipc.latch import LatchError, LatchStore
 from mm_daemon.ipc.layout import Layout
-from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION, Page
+from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION, LeaseState, Page
 from mm_daemon.ipc.wake import wake
 from mm_daemon.ops.audit import AuditLog
 from mm_daemon.ops.auth import Actor, Role, TokenStore
@@ -65,6 +65,8 @@ class Surroundings:
     build: dict[str, Any]
     is_open: bool
     """`sim`: reading needs no token from loopback, so that the console works out of the box."""
+    lease: Callable[[], dict[str, Any]] = dict
+    """How this instance stands with the right to trade its shard."""
 
 
 class ControlApi:
@@ -159,11 +161,14 @@ class ControlApi:
             "tasks": task_names(mask.tasks),
             "latched_by": {one.source: one.reason for one in latch.entries},
             "build": self._around.build,
+            "lease": self._around.lease(),
         }
         try:
             view = await self._around.trader.view("status")
         except TraderAwayError as error:
             answer["trader_error"] = str(error)
+            if page.lease_state is LeaseState.STANDBY:
+                answer["state"] = "standby"
             return answer
         return {**view, **answer}
 

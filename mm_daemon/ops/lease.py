@@ -49,13 +49,18 @@ class LeaseTimes:
         """After asking, how long an answer is good for."""
         return self.ttl_ns * HOLD_NUMERATOR // HOLD_DENOMINATOR
 
+    @property
+    def rest_ns(self) -> int:
+        """What of the ttl a holder leaves unused."""
+        return self.ttl_ns - self.hold_ns
+
     def settle_ns(self, left_ns: int) -> int:
         """How long a new owner waits. `left_ns`: the most that the former one's lease still had.
 
         Its last renewal was carried out no later than `left` from now less a ttl, and asked for
         before that; it sent for `hold` from the asking, and what it sent may arrive for `valid`.
         """
-        return left_ns + max(0, self.hold_ns + self.valid_ns - self.ttl_ns)
+        return left_ns + max(0, self.valid_ns - self.rest_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,11 @@ class Lease:
         assert self.tenure
         assert asked_ns >= self.asked_ns, (asked_ns, self.asked_ns)
         return replace(self, asked_ns=asked_ns, until_ns=asked_ns + times.hold_ns)
+
+    def renewed_for_good(self, *, asked_ns: int) -> Lease:
+        """A lock that dies with its holder was looked at: it needs no end."""
+        assert self.tenure
+        return replace(self, asked_ns=asked_ns, until_ns=NEVER_NS)
 
     def lost(self, *, to_another: bool) -> Lease:
         """The store no longer names us."""

@@ -21,12 +21,16 @@ from prometheus_client.registry import Collector
 
 from mm_daemon.ipc.page import (
     CRASH_COUNT,
+    FENCE_EPOCH,
     GENERATION_SEEN,
     PERMIT_DEADLINE_MONO_NS,
+    PERMIT_RENEWED_MONO_NS,
     PID_WORDS,
     PROGRESS_WORDS,
+    LeaseState,
     Page,
 )
+from mm_daemon.ops.redis_bus import ERROR_KINDS, RedisBus
 
 _SERIES = re.compile(r"^(?P<name>[a-z_:][a-z0-9_:]*)(?:\{(?P<labels>[^}]*)\})?$")
 _LABEL = re.compile(r'([a-z_]+)="([^"]*)"')
@@ -80,6 +84,28 @@ class PageCollector(Collector):
         assert family.labels == tuple(labels), (series, family.labels)
         family.slots.append((tuple(labels.values()), suffix, index))
 
+    def _lease_words(self) -> Iterable[Metric]:
+        words = self._page.words
+        state = self._page.lease_state
+        yield GaugeMetricFamily(
+            "mm_fence_epoch", "Tenure under which a trader may live, 0 = none", words[FENCE_EPOCH]
+        )
+        yield GaugeMetricFamily(
+            "mm_lease_held",
+            "1 where the right to trade the shard is ours",
+            value=float(state is LeaseState.HELD),
+        )
+        states = GaugeMetricFamily("mm_lease_state", "1 for the lease's state", labels=["state"])
+        for one in LeaseState:
+            states.add_metric([one.name.lower()], float(one is state))
+        yield states
+        renewed_ns = words[PERMIT_RENEWED_MONO_NS]
+        yield GaugeMetricFamily(
+            "mm_permit_age_seconds",
+            "Since the last renewal of the permit was asked for, NaN where none was",
+            value=(self._mono_ns() - renewed_ns) / 1e9 if renewed_ns else float("nan"),
+        )
+
     def _page_words(self) -> Iterable[Metric]:
         words = self._page.words
         permission = GaugeMetricFamily(
@@ -100,6 +126,7 @@ class PageCollector(Collector):
             "Time until the permit to add risk runs out",
             value=(words[PERMIT_DEADLINE_MONO_NS] - self._mono_ns()) / 1e9,
         )
+        yield from self._lease_words()
         yield GaugeMetricFamily(
             "mm_crashes_recent", "Crashes of the trader in ten minutes", value=words[CRASH_COUNT]
         )
@@ -113,6 +140,24 @@ class PageCollector(Collector):
         for name, word in PROGRESS_WORDS.items():
             progress.add_metric([name], words[word])
         yield progress
+
+
+class StoreCollector(Collector):
+    """How the firm's store answers; only where there is one."""
+
+    def __init__(self, bus: RedisBus) -> None:
+        self._bus = bus
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "mm_redis_up", "1 where the last round trip came out well", value=float(self._bus.is_up)
+        )
+        errors = CounterMetricFamily(
+            "mm_redis_errors_total", "Round trips that failed", labels=["kind"]
+        )
+        for kind in ERROR_KINDS:
+            errors.add_metric([kind], self._bus.errors[kind])
+        yield errors
 
 
 def _render(name: str, text: str, family: _Family, values: Sequence[float]) -> Metric:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -23,15 +24,21 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from mm_daemon.domain.permission import QUOTE
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.layout import Layout
-from mm_daemon.ipc.page import PERMIT_DEADLINE_MONO_NS, PROGRESS_LOOP, Page, TraderState
+from mm_daemon.ipc.page import (
+    PERMIT_DEADLINE_MONO_NS,
+    PROGRESS_LOOP,
+    LeaseState,
+    Page,
+    TraderState,
+)
 from mm_daemon.ops.api import ControlApi, Surroundings
 from mm_daemon.ops.audit import AuditLog
 from mm_daemon.ops.auth import load_tokens
+from mm_daemon.ops.lease_setup import LeaseHouse, LeaseSettings, set_up_lease
 from mm_daemon.ops.logs import make_logger
-from mm_daemon.ops.metrics import PageCollector
+from mm_daemon.ops.metrics import PageCollector, StoreCollector
 from mm_daemon.ops.openapi import document
-from mm_daemon.ops.permit import LocalPermit
-from mm_daemon.ops.trader_client import LogLine, TraderClient
+from mm_daemon.ops.trader_client import LogLine, TraderAwayError, TraderClient
 
 CONSOLE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
@@ -51,7 +58,7 @@ class OpsSettings:
     control_listen: str
     metrics_listen: str
     tokens_file: Path
-    permit_s: float
+    lease: LeaseSettings
     environment: str
     log_level: str
     build: dict[str, Any]
@@ -70,18 +77,30 @@ async def _serve(settings: OpsSettings) -> None:
     log = make_logger(settings.log_level, "ops")
     page = Page.attach(settings.page)
     trader = TraderClient(settings.layout.trader_socket, lambda line: _write(log, line))
-    permit = LocalPermit(
-        settings.layout.state_dir / "permit.lock", page, settings.permit_s, time.monotonic_ns
+    latch = LatchStore(settings.layout.latch, page)
+
+    async def on_firm_lifted(generation: int) -> None:
+        with suppress(TraderAwayError):
+            await trader.notify_reset(generation)
+
+    house = set_up_lease(
+        settings.lease,
+        layout=settings.layout,
+        page=page,
+        latch=latch,
+        on_firm_lifted=on_firm_lifted,
+        log=log,
     )
     around = Surroundings(
         page=page,
-        latch=LatchStore(settings.layout.latch, page),
+        latch=latch,
         layout=settings.layout,
         audit=AuditLog(settings.layout.state_dir / "audit.jsonl"),
         tokens=load_tokens(settings.tokens_file),
         trader=trader,
         build=settings.build,
         is_open=settings.environment == "sim",
+        lease=lambda: house.tenure.face().as_status(),
     )
     control = ControlApi(around).application()
     _add_console(control, settings)
@@ -91,10 +110,10 @@ async def _serve(settings: OpsSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     runners = [
         await _listen(control, settings.control_listen, settings.layout.ops_socket),
-        await _listen(_metrics_app(settings, page, trader), settings.metrics_listen, None),
+        await _listen(_metrics_app(settings, page, trader, house), settings.metrics_listen, None),
     ]
     log.info("ops_started", control=settings.control_listen, metrics=settings.metrics_listen)
-    tasks = [asyncio.create_task(trader.run()), asyncio.create_task(permit.run())]
+    tasks = [asyncio.create_task(trader.run()), asyncio.create_task(house.tenure.run())]
     try:
         await stop.wait()
     finally:
@@ -141,8 +160,12 @@ def _add_console(app: web.Application, settings: OpsSettings) -> None:
     app.router.add_get("/v1/openapi.json", openapi)
 
 
-def _metrics_app(settings: OpsSettings, page: Page, trader: TraderClient) -> web.Application:
+def _metrics_app(
+    settings: OpsSettings, page: Page, trader: TraderClient, house: LeaseHouse
+) -> web.Application:
     registry = CollectorRegistry()
+    if house.bus is not None:
+        registry.register(StoreCollector(house.bus))
     registry.register(PageCollector(page, settings.help_texts, time.monotonic_ns))
     health = Health(page)
 
@@ -156,7 +179,8 @@ def _metrics_app(settings: OpsSettings, page: Page, trader: TraderClient) -> web
 
     async def readyz(_: web.Request) -> web.Response:
         checks = health.ready_checks(trader.is_connected)
-        return web.json_response(checks, status=200 if all(checks.values()) else 503)
+        body = {**checks, "lease_state": page.lease_state.name.lower()}
+        return web.json_response(body, status=200 if all(checks.values()) else 503)
 
     app = web.Application()
     app.router.add_get("/metrics", metrics)
@@ -187,6 +211,7 @@ class Health:
             "trader_connected": trader_is_connected,
             "trader_running": self._page.trader_state is TraderState.RUNNING,
             "permission": bool(self._page.permission & QUOTE),
+            "lease_held": self._page.lease_state is LeaseState.HELD,
             "permit_fresh": permit_ns > 0,
         }
 

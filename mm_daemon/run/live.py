@@ -4,7 +4,6 @@ drained."""
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import signal
 import time
@@ -16,23 +15,31 @@ import msgspec
 import uvloop
 
 from mm_daemon.domain.codec import decode_ledger
-from mm_daemon.domain.errors import ConfigError
 from mm_daemon.domain.inputs import Start
 from mm_daemon.domain.outputs import CheckpointRecord, IntentRecord, LedgerRecord, QuoteRecord
 from mm_daemon.domain.params import Params
 from mm_daemon.domain.permission import OPERATOR, PRESETS
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.ledger import Ledger, read_ledger
-from mm_daemon.ipc.page import SCOPED_MASKS, TRADER_INCARNATION, Page, TraderState
+from mm_daemon.ipc.page import (
+    FENCE_EPOCH,
+    SCOPED_MASKS,
+    TRADER_INCARNATION,
+    TRADER_TENURE,
+    Page,
+    TraderState,
+)
 from mm_daemon.ipc.segments import Record
 from mm_daemon.ipc.session import CONFIG, machine_facts, previous_session, write_header
 from mm_daemon.ipc.tape import Tape
+from mm_daemon.ops.lease import life_epoch
 from mm_daemon.run.places import ChildPlaces
 from mm_daemon.shell.clock import live_clock
 from mm_daemon.shell.trader import Inference, Trader, TraderNode, TraderPlaces, VenueLanguage
 
 EXIT_DONE = 0
 EXIT_UNCONFIRMED = 3
+TENURE_POLL_S = 0.01
 SEQUENCES_SKIPPED = 1_000
 """Added to the counter after a crash: ids given out but not yet on the ledger are never reused."""
 
@@ -81,7 +88,7 @@ async def _trade(live: LiveTrader, places: ChildPlaces) -> int:
     recovered = recover(places)
     start = Start(
         session=places.session.name,
-        epoch=_next_epoch(places.layout.state_dir / "epoch"),
+        epoch=0,
         first_sequence=recovered.next_sequence,
         seed=secrets.randbits(62),
         wall_offset_ns=clock.wall_offset_ns,
@@ -95,6 +102,7 @@ async def _trade(live: LiveTrader, places: ChildPlaces) -> int:
         latch_scoped=page.words[SCOPED_MASKS],
     )
     live.warm_up(start)
+    start = msgspec.structs.replace(start, epoch=await epoch_of_life(page, places.incarnation))
     write_header(places.session, {"machine": machine_facts(live.lock_path), "epoch": start.epoch})
     (places.session / CONFIG).write_text(live.config_text)
     tape = Tape(places.session)
@@ -164,20 +172,12 @@ def recovered_from(ledger: Iterable[Record]) -> Recovered:
     )
 
 
-def _next_epoch(path: Path) -> int:
-    """The fencing epoch of this host's shard: one more than the last life had, durably."""
-    try:
-        epoch = int(path.read_text()) + 1
-    except FileNotFoundError:
-        epoch = 1
-    except ValueError as error:
-        raise ConfigError(
-            f"{path}: not a whole number; restore it or write a higher one"
-        ) from error
-    fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("w") as file:
-        file.write(str(epoch))
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    return epoch
+async def epoch_of_life(page: Page, life: int) -> int:
+    """The epoch of this life under the tenure that ops holds, waiting until it holds one.
+
+    From then on ops gives its permit to a trader of this tenure.
+    """
+    while not (tenure := page.words[FENCE_EPOCH]):  # noqa: ASYNC110 - another process writes it
+        await asyncio.sleep(TENURE_POLL_S)
+    page.words[TRADER_TENURE] = tenure
+    return life_epoch(tenure, life)

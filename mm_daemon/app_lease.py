@@ -1,0 +1,34 @@
+"""The part of the composition root that turns the configuration into the lease's settings."""
+
+from __future__ import annotations
+
+from mm_daemon.config import Config
+from mm_daemon.ops.lease import NS_PER_S, ORDER_VALID_S_MAX, LeaseTimes
+from mm_daemon.ops.lease_setup import LeaseSettings, StoreSettings
+from mm_daemon.ops.redis_bus import Shard
+
+
+def lease_settings(config: Config, venue_address: str) -> LeaseSettings:
+    """The right to trade this shard: from the firm's Redis, or by lock files on this host."""
+    redis = config.redis
+    quotes_valid_s = max(one.quoting.valid_for_ms for one in config.underlyings) / 1000
+    clocks_s = config.breaker.clock_offset_ms_max / 1000
+    permit_s = config.breaker.permit_quote_age_s_max if redis.url else config.ops.permit_s
+    store = StoreSettings(redis.url, redis.timeout_s, redis.renew_s, redis.password)
+    return LeaseSettings(
+        shard=Shard(
+            firm=redis.firm,
+            environment=config.daemon.environment,
+            venue=config.venue.name,
+            account=config.venue.account,
+            underlyings=tuple(one.name for one in config.underlyings),
+        ),
+        shard_name=config.daemon.shard,
+        venue_address=venue_address,
+        times=LeaseTimes(
+            ttl_ns=round(redis.lease_ttl_s * NS_PER_S),
+            permit_ns=round(permit_s * NS_PER_S),
+            valid_ns=round((max(ORDER_VALID_S_MAX, quotes_valid_s) + clocks_s) * NS_PER_S),
+        ),
+        store=store if redis.url else None,
+    )
