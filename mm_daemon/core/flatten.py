@@ -2,10 +2,11 @@
 
 Every order takes one position nearer to zero, in a piece of what the market shows, at a bounded
 distance from theo. Each instrument has a ladder: immediate at the touch, immediate further through
-it, resting (at the near touch first, then nearer to the far one), a person. A way that finds nobody a few times, or that the venue
-refuses to know, gives way to the next; after the person has been called everything is tried again,
-because markets come back. Nothing is assumed to have worked: what is left is what the books hold,
-and an order without an end blocks its instrument until the venue's evidence ends it.
+it, resting (at the near touch first, then nearer to the far one), a person. A way that finds nobody
+a few times, or that the venue refuses to know, gives way to the next; after the person has been
+called everything is tried again, because markets come back. Nothing is assumed to have worked: what
+is left is what the books hold, and an order without an end blocks its instrument until the venue's
+evidence ends it.
 
 Options go first, the short ones before the long, the largest vega first; their delta is the
 hedger's to keep meanwhile. Perpetual and futures are closed when no option is left, because until
