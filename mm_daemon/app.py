@@ -295,7 +295,7 @@ def _compute_main(config: Config, places: ChildPlaces) -> int:
 
 
 def _venue_main(config: Config, places: ChildPlaces) -> int:
-    serve_venue(EMBEDDED_VENUE, seed=1, scenario="calm", speed=1.0, tier="top", announce=_say)
+    serve_venue(EMBEDDED_VENUE, seed=1, scenario="busy", speed=1.0, tier="top", announce=_say)
     return 0
 
 

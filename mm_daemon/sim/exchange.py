@@ -12,7 +12,7 @@ from mm_daemon.sim.exchange_clients import ClientSide
 from mm_daemon.sim.exchange_market import MarketSide
 from mm_daemon.sim.exchange_records import CashMove
 from mm_daemon.sim.exchange_state import ReceivedRequest
-from mm_daemon.sim.exchange_types import Order
+from mm_daemon.sim.exchange_types import Order, UserTrade
 from mm_daemon.sim.exchange_world import WorldSide
 
 
@@ -48,6 +48,14 @@ class Exchange(WorldSide, MarketSide, ClientSide):
             for key in reversed(side.keys)
             for order in side.levels[key].orders.values()
         ]
+
+    def open_of(self, account: str) -> list[Order]:
+        """Every order and quote of one account that rests or waits, oldest first; not copies."""
+        return list(self._state.accounts[account].open.values())
+
+    def trades_of(self, account: str) -> list[UserTrade]:
+        """The newest trades of one account, as many as are kept, oldest first."""
+        return list(self._state.accounts[account].trades)
 
     def position_e8(self, account: str, instrument: str) -> int:
         return self._state.accounts[account].position_e8(instrument)

@@ -15,10 +15,12 @@ from typing import Final
 import msgspec
 
 ALL: Final = "*"
+TAKER_PACE_MAX: Final = 100.0
 AT_THE_MONEY: Final = "atm"
 
 SCENARIOS: Final = (
     "calm",
+    "busy",
     "jump",
     "announcement",
     "expiry",
@@ -120,6 +122,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     description: str
     activity: float = -0.25
     """Log of the volatility multiple at the start; it reverts to 0 in about a day."""
+    taker_pace: float = 1.0
+    """Multiple of the rates at which takers of options come, early ones too; prices keep theirs."""
     delivery_window_s: float = 1_800.0
     short_expiries: tuple[ShortExpiry, ...] = ()
     events: tuple[Script, ...] = ()
@@ -175,6 +179,11 @@ def parse_scenario(text: str, *, source: str) -> Scenario:
             raise ScenarioError(
                 f"scenario {source}: short_expiries.after_min must be > 0, found {expiry.after_min}"
             )
+    if not 0.0 < scenario.taker_pace <= TAKER_PACE_MAX:
+        raise ScenarioError(
+            f"scenario {source}: taker_pace must be > 0 and at most {TAKER_PACE_MAX:g}, found"
+            f" {scenario.taker_pace}"
+        )
     if scenario.delivery_window_s <= 0.0:
         raise ScenarioError(
             f"scenario {source}: delivery_window_s must be > 0, found {scenario.delivery_window_s}"

@@ -77,6 +77,7 @@ class World:
         scenario = config.scenario
         self.config = config
         self.exchange = exchange
+        self._taker_pace = config.speed * scenario.taker_pace
         self._script: Script = compile_script(
             scenario, seed=config.seed, start_us=config.start_us, underlyings=config.underlyings
         )
@@ -312,11 +313,11 @@ class World:
         for name in self.config.underlyings:
             for config in TAKERS[name]:
                 taker = OptionTaker(config, name, seed)
-                first = now_us + taker.next_after_us(speed)
+                first = now_us + taker.next_after_us(self._taker_pace)
                 self._schedule(first, partial(self._take, taker, name))
             for early in EARLY_TAKERS:
                 known = EarlyTaker(early, name, seed)
-                first = now_us + known.next_after_us(speed * ANNOUNCED_RATE_MULTIPLE)
+                first = now_us + known.next_after_us(self._taker_pace * ANNOUNCED_RATE_MULTIPLE)
                 self._schedule(first, partial(self._take_early, known, name))
             hedger = FutureTaker(name, seed)
             first = now_us + hedger.next_after_us(speed)
@@ -326,7 +327,7 @@ class World:
         view = self.market.value(name, now_us, now_us, as_market=True)
         half = self.market.widths(name, view)
         taker.trade(self.exchange, self.market.chains[name], view, half, now_us)
-        wait = taker.next_after_us(self.config.speed)
+        wait = taker.next_after_us(self._taker_pace)
         self._schedule(now_us + wait, partial(self._take, taker, name))
 
     def _take_early(self, taker: EarlyTaker, name: str, now_us: int) -> None:
@@ -336,7 +337,7 @@ class World:
             ahead = self._paced(taker.ahead_us())
             future = self.market.value_after(name, now_us, ahead, sees_spot=taker.config.sees_spot)
             taker.trade(self.exchange, self.market.chains[name], future, now_us)
-        wait = taker.next_after_us(self.config.speed * ANNOUNCED_RATE_MULTIPLE)
+        wait = taker.next_after_us(self._taker_pace * ANNOUNCED_RATE_MULTIPLE)
         self._schedule(now_us + wait, partial(self._take_early, taker, name))
 
     def _take_future(self, taker: FutureTaker, name: str, now_us: int) -> None:

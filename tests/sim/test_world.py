@@ -56,6 +56,19 @@ def test_equal_seeds_give_equal_events_however_time_is_cut() -> None:
     assert coarse != other
 
 
+def test_takers_come_as_often_as_the_scenario_says_and_prices_keep_their_pace() -> None:
+    until = START_US + 40 * SECOND_US
+    prints, paths = [], []
+    for pace in (1.0, 8.0):
+        scenario = msgspec.structs.replace(CALM, taker_pace=pace)
+        events = run(started(scenario, underlyings=("BTC",))[0], until)
+        traded = [event for event in events if isinstance(event, TradesPrinted)]
+        prints.append(sum(event.instrument[-2:] in ("-C", "-P") for event in traded))
+        paths.append([event for event in events if isinstance(event, IndexChanged)])
+    assert paths[0] == paths[1]
+    assert prints[1] > 2 * prints[0] > 0
+
+
 def test_nobody_acts_on_a_move_before_early_takers_may() -> None:
     """Two worlds differ only in a move at 9 s; the farthest sight is 5 s."""
     move = Move(at_s=9.0, return_pct=-3.0, vol_level=0.5)
