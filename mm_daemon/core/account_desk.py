@@ -6,10 +6,17 @@ the venue says here is evidence about orders, the account's state, or the answer
 
 from __future__ import annotations
 
+from mm_daemon.core.client_ids import Owner
 from mm_daemon.core.money import E18
 from mm_daemon.core.portfolio import Booking
 from mm_daemon.core.state import EngineState
-from mm_daemon.domain.events import MmpTriggered, QuoteSideFailed, RequestDone, TickerSeen
+from mm_daemon.domain.events import (
+    FillUnplaced,
+    MmpTriggered,
+    QuoteSideFailed,
+    RequestDone,
+    TickerSeen,
+)
 from mm_daemon.domain.intents import (
     CancelAll,
     CancelOrder,
@@ -17,6 +24,7 @@ from mm_daemon.domain.intents import (
     Intent,
     MassQuote,
     PlaceOrder,
+    ReadInstruments,
 )
 from mm_daemon.domain.orders import (
     AccountEvidence,
@@ -53,7 +61,39 @@ class AccountDesk:
             s.outbox.log("error", "fill_parked", trade_id=fill.trade_id, why=booking.value)
             return False
         s.working.on_fill(fill, now_ns)
+        if not fill.is_quote and s.client_ids.owner(fill.client_id) is Owner.FOREIGN:
+            self._on_foreign_fill(fill)
         return True
+
+    def on_unplaced(self, fill: FillUnplaced, now_ns: Ns) -> None:
+        """A trade whose instrument is not listed yet: kept in sight, and the listing is asked
+        for."""
+        s = self._s
+        if not s.portfolio.park_unplaced(fill):
+            return
+        s.outbox.log(
+            "error",
+            "fill_parked",
+            trade_id=fill.trade_id,
+            instrument=fill.instrument,
+            why="instrument not listed",
+        )
+        intent = ReadInstruments(s.outbox.take_id())
+        s.throttle.try_spend(intent, now_ns)
+        s.outbox.send(intent)
+
+    def _on_foreign_fill(self, fill: FillEvidence) -> None:
+        """Somebody else trades on this account: the position is ours all the same."""
+        s = self._s
+        s.foreign_fills += 1
+        s.outbox.log(
+            "error",
+            "foreign_fill",
+            trade_id=fill.trade_id,
+            order_id=fill.order_id,
+            instrument=s.names[fill.instrument_id],
+            page=True,
+        )
 
     def _count_fill(self, fill: FillEvidence, now_ns: Ns) -> None:
         """Into the windows of our own market-maker protection."""

@@ -72,6 +72,15 @@ class AccountFlow:
         elif self._account.on_fill(fill, now_ns):
             self.after_fill(fill, now_ns)
 
+    def on_listing(self, now_ns: Ns) -> None:
+        """New instruments are known: fills that waited for one are booked, those that the venue
+        has to tell again are asked for."""
+        for fill in self._s.portfolio.retry_parked():
+            self._s.working.on_fill(fill, now_ns)
+            self.after_fill(fill, now_ns)
+        if self._s.portfolio.parked:
+            self._reconciles.request_full(now_ns)
+
     def apply(self, event: Held, now_ns: Ns) -> None:
         """What a stream said while the first picture was taken, or an account of a picture."""
         if isinstance(event, OrderEvidence):

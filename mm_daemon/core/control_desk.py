@@ -31,6 +31,9 @@ OUTSIDE_NS = NS_PER_S
 OUTSIDE_WEIGHT = 0.1
 """Of the newest look in the average that C14 judges: it forgets half in seven seconds."""
 _NOTHING: Ints = np.empty(0, dtype=np.int64)
+RECONCILE_AFTER = ("C12", "C13", "C21")
+"""Trips after which what we believe is compared with the venue at once: our own protection, a storm
+of rejects, too many orders without a known outcome."""
 NEVER_NS = 1 << 60
 """The age of what was never seen, as the controls read it."""
 
@@ -45,6 +48,7 @@ class ControlDesk:
         self._scan_due_ns = 0
         self._scanned: tuple[object, ...] = ()
         """What the last scan saw of everything that can block but time."""
+        self._sampled_ns = Ns(0)
         self._outside_due_ns = 0
         self._outside: dict[str, tuple[float, ...]] = {}
         self._outside_mean: dict[str, tuple[float, ...]] = {}
@@ -108,6 +112,7 @@ class ControlDesk:
             self._outside_due_ns = now_ns + OUTSIDE_NS
             for name in s.underlyings:
                 self._look_outside(name)
+        self._sampled_ns = now_ns
         effects = s.breaker.evaluate(self._sample(now_ns), now_ns)
         self._apply(effects)
 
@@ -144,6 +149,8 @@ class ControlDesk:
         for control in effects.tripped:
             s.metrics.add("mm_breaker_trips_total", control=number_of(control))
             s.outbox.log("warning", "control_tripped", control=control)
+            if control in RECONCILE_AFTER:
+                self._reconciles.request_full(self._sampled_ns)
         for latch in effects.latches:
             s.outbox.put(latch)
 
@@ -223,7 +230,7 @@ class ControlDesk:
             reconcile_broken_ns=(
                 now_ns - s.reconcile_broken_since_ns if s.reconcile_broken_since_ns else 0
             ),
-            foreign_orders=self._reconciles.foreign_orders,
+            foreign_orders=self._reconciles.foreign_orders + s.foreign_fills,
             newer_epoch_seen=self._reconciles.newer_epoch_seen,
             loss_day_usd=day,
             loss_hour_usd=hour,

@@ -39,6 +39,7 @@ from mm_daemon.domain.events import (
     DeliveryRead,
     Event,
     ExpirationEstimate,
+    FillUnplaced,
     FrameRefused,
     IndexSeen,
     InstrumentsRead,
@@ -269,6 +270,7 @@ class Engine:
                 self.controls.resize()
                 self.quotes.take_surface()
                 self.quotes.invalidate()
+                self.flow.on_listing(now_ns)
             return
         self.state = EngineState(self.start, catalog, self.modes, self.outbox)
         self.quotes = QuoteDesk(self.state)
@@ -307,6 +309,7 @@ class Engine:
                 TickerSeen: flow.on_ticker,
                 OrderEvidence: flow.on_order,
                 FillEvidence: flow.on_fill,
+                FillUnplaced: account.on_unplaced,
                 RequestDone: flow.on_request_done,
                 QuoteSideFailed: account.on_side_failed,
                 MmpTriggered: flow.on_mmp,
@@ -366,6 +369,7 @@ class Engine:
         if self.state is not None and not event.is_ahead:
             if not event.scope:
                 self.state.breaker.reset()
+                self.state.foreign_fills = 0
             self.quotes.invalidate(event.scope)
 
     def _on_drain(self, event: Drain, now_ns: Ns) -> None:

@@ -1,6 +1,7 @@
 """Positions and cash, exact, moved by fills alone and each fill once.
 
-A fill is known by (instrument family, trade id, order id): the venue numbers trades per currency.
+A fill is known by (instrument family, trade id, order id, leg): venues number trades per currency,
+and some send several rows of one trade and order. Venue and account are the books' own.
 Booking a fill and remembering its key are one act. What cannot be booked (an instrument we do not
 know yet, a trade older than the keys we keep) is parked where it is seen and blocks readiness; it
 is never dropped and never marked as seen.
@@ -22,6 +23,7 @@ import msgspec
 import numpy as np
 
 from mm_daemon.core.catalog import Catalog, Ints
+from mm_daemon.core.fill_keys import FillKey, is_same, key_of
 from mm_daemon.core.funding import NS_PER_US, UNIT_TO_E18, FundingMeter
 from mm_daemon.core.money import (
     E10,
@@ -34,6 +36,7 @@ from mm_daemon.core.money import (
     trade_fee_e8,
     value_e18,
 )
+from mm_daemon.domain.events import FillUnplaced
 from mm_daemon.domain.instruments import Instrument
 from mm_daemon.domain.orders import AccountEvidence, FillEvidence, PositionEvidence
 from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, CoinE8, Ns, Side
@@ -41,8 +44,6 @@ from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, CoinE8, Ns, Side
 KEYS_KEPT_NS = NS_PER_DAY
 RECENT_FILLS = 20_000
 SETTLEMENT_OF_DAY_NS = 8 * 3_600 * NS_PER_S
-FillKey = tuple[str, str, str]
-"""(settlement currency, trade id, order id)."""
 
 
 class Booking(Enum):
@@ -88,7 +89,8 @@ class _Saved(msgspec.Struct):
     """Numbers as text: money in 1e-18 does not fit 64 bits."""
     cash_e8: dict[str, int]
     carried_session_e8: dict[str, int]
-    keys: list[tuple[FillKey, int]]
+    keys: list[tuple[tuple[str, ...], int]]
+    """Books saved before legs were told apart have keys of three parts."""
     newest_fill_ns: dict[str, int]
     keys_from_ns: int
     settled_day: int
@@ -106,7 +108,8 @@ class Portfolio:
         opened, less what settlements at unknown prices have paid."""
         self.newest_fill_ns: dict[str, int] = {}
         """Venue time of the newest booked fill, by settlement currency."""
-        self.parked: list[FillEvidence] = []
+        self.parked: list[FillEvidence | FillUnplaced] = []
+        """Fills seen and not booked yet: each blocks readiness until it is."""
         self.recent: deque[FillEvidence] = deque(maxlen=RECENT_FILLS)
         """The last fills booked: a picture of the venue taken a moment ago lacks some of them."""
         self.booked = 0
@@ -155,7 +158,7 @@ class Portfolio:
             self._park(fill)
             return Booking.PARKED_INSTRUMENT
         instrument = self._catalog.instruments[fill.instrument_id]
-        key = (instrument.settle_currency, fill.trade_id, fill.order_id)
+        key = key_of(instrument, fill)
         if key in self._keys:
             self.duplicates += 1
             return Booking.DUPLICATE
@@ -164,17 +167,36 @@ class Portfolio:
             return Booking.PARKED_OLD
         self._remember(key, fill.ts_venue_ns)
         self._apply(instrument, fill)
+        self.parked = [one for one in self.parked if not is_same(one, fill)]
         return Booking.APPLIED
+
+    def park_unplaced(self, fill: FillUnplaced) -> bool:
+        """Keeps a trade whose instrument is not known in sight; False where it already is, or was
+        booked meanwhile. Reading the venue's trades again, once the instrument is listed, books
+        it."""
+        is_booked = any(key[1:] == (fill.trade_id, fill.order_id, fill.leg) for key in self._keys)
+        if is_booked or any(is_same(one, fill) for one in self.parked):
+            return False
+        self.parked.append(fill)
+        return True
+
+    def read_from_ns(self, currency: str) -> int | None:
+        """Venue time from which trades must be read to see all that is not booked; None = never
+        booked any."""
+        newest_ns = self.newest_fill_ns.get(currency)
+        if newest_ns is None or not self.parked:
+            return newest_ns
+        return min(newest_ns, *(fill.ts_venue_ns for fill in self.parked))
 
     def mark_seen(self, fill: FillEvidence) -> None:
         """Remembers a trade that is already part of an adopted position. Only while opening."""
         instrument = self._catalog.instruments[fill.instrument_id]
-        key = (instrument.settle_currency, fill.trade_id, fill.order_id)
-        self._remember(key, fill.ts_venue_ns)
+        self._remember(key_of(instrument, fill), fill.ts_venue_ns)
 
     def retry_parked(self) -> list[FillEvidence]:
         """Books what has become bookable; returns the fills applied."""
-        waiting, self.parked = self.parked, []
+        waiting = [fill for fill in self.parked if isinstance(fill, FillEvidence)]
+        self.parked = [fill for fill in self.parked if isinstance(fill, FillUnplaced)]
         return [fill for fill in waiting if self.book(fill) is Booking.APPLIED]
 
     def accrue_funding(
@@ -374,7 +396,10 @@ class Portfolio:
         state = msgspec.msgpack.decode(saved, type=_Saved)
         self.cash_e8 = state.cash_e8
         self.carried_session_e8 = state.carried_session_e8
-        self._keys = dict(state.keys)
+        self._keys = {
+            (*key, "")[:4]: ts  # type: ignore[misc]
+            for key, ts in state.keys
+        }
         self.newest_fill_ns = state.newest_fill_ns
         self._keys_from_ns = state.keys_from_ns
         self._settled_day = state.settled_day

@@ -20,6 +20,7 @@ from enum import Enum, IntEnum
 
 import msgspec
 
+from mm_daemon.core.fill_keys import FillKey
 from mm_daemon.core.portfolio import Portfolio
 from mm_daemon.domain.events import (
     AccountsRead,
@@ -47,6 +48,10 @@ RETRY_MAX_NS = 5 * NS_PER_S
 REPEAT_PAUSE_NS = 2 * NS_PER_S
 FULL_INTERVAL_NS = 300 * NS_PER_S
 PAGES_MAX = 1_000
+_JITTER_MASK = (1 << 64) - 1
+_JITTER_STEP = 6_364_136_223_846_793_005
+_JITTER_SPAN = 1 << 32
+"""A congruential generator (Knuth's multiplier) over the session's seed; its high half is drawn."""
 HELD_MAX = 100_000
 
 
@@ -87,8 +92,8 @@ class Cut(msgspec.Struct):
     task: Task
     since_ns: dict[str, int] = {}
     """Venue time from which on own trades were read, by currency."""
-    keys: dict[tuple[str, str, str], None] = {}
-    """(currency, trade id, order id) of the trades."""
+    keys: dict[FillKey, None] = {}
+    """What the trades are known by."""
     booked_before: int = 0
     """Fills in the books when this picture was begun."""
     fills: list[FillEvidence] = []
@@ -133,8 +138,9 @@ class _Run(msgspec.Struct):
 class Reconciler:
     """Asks; hands out a `Cut` when a task is complete."""
 
-    def __init__(self, params: Params, currencies: tuple[str, ...]) -> None:
+    def __init__(self, params: Params, currencies: tuple[str, ...], seed: int = 0) -> None:
         self._currencies = currencies
+        self._jitter = seed & _JITTER_MASK
         self._timeout_ns = 2 * params.request_timeout_ms * NS_PER_MS
         self._interval_ns = {
             Task.ORDERS: int(params.reconcile_orders_s * NS_PER_S),
@@ -250,6 +256,7 @@ class Reconciler:
                 [(task.value, due) for task, due in self._due_ns.items()],
                 self._held,
                 self.queries_failed,
+                self._jitter,
             )
         )
         return hashlib.blake2b(state, digest_size=16).digest()
@@ -261,7 +268,7 @@ class Reconciler:
         task = max(due)
         del self._due_ns[task]
         since = {
-            currency: max(0, portfolio.newest_fill_ns.get(currency, now_ns) - OVERLAP_NS)
+            currency: max(0, _since_ns(portfolio, currency, now_ns) - OVERLAP_NS)
             for currency in self._currencies
         }
         self._run = _Run(task, Cut(task, dict(since)), since)
@@ -288,7 +295,7 @@ class Reconciler:
         is_again = STEPS[run.task][run.step] is Step.TRADES_AGAIN
         newest = run.page_since_ns
         for fill in page.fills:
-            key = (currency, fill.trade_id, fill.order_id)
+            key = (currency, fill.trade_id, fill.order_id, fill.leg)
             newest = max(newest, fill.ts_venue_ns)
             if key not in run.cut.keys:
                 run.cut.keys[key] = None
@@ -326,9 +333,18 @@ class Reconciler:
         return cut
 
     def _failed(self, run: _Run, now_ns: int) -> None:
-        """A question without an answer: asked again later, each time twice as late."""
+        """A question without an answer: asked again later, each time about twice as late. Instances
+        that failed together do not come back together."""
         self.queries_failed += 1
         run.query = None
-        wait_ns = min(RETRY_FIRST_NS << min(run.failures, 10), RETRY_MAX_NS)
+        self._jitter = (self._jitter * _JITTER_STEP + 1) & _JITTER_MASK
+        longest_ns = min(RETRY_FIRST_NS << min(run.failures, 10), RETRY_MAX_NS)
+        wait_ns = longest_ns - (self._jitter >> 32) * (longest_ns // 4) // _JITTER_SPAN
         run.failures += 1
         run.not_before_ns = now_ns + wait_ns
+
+
+def _since_ns(portfolio: Portfolio, currency: str, now_ns: int) -> int:
+    """Behind which trades are read: the newest booked, or the oldest that could not be."""
+    booked_ns = portfolio.read_from_ns(currency)
+    return now_ns if booked_ns is None else booked_ns

@@ -47,7 +47,7 @@ class ReconcileDesk:
         self._book_applied = book_applied
         self._apply_event = apply_event
         currencies = tuple(dict.fromkeys(state.settle_currency.values()))
-        self.reconciler = Reconciler(state.params, currencies)
+        self.reconciler = Reconciler(state.params, currencies, state.start.seed)
         self._targets: dict[int, tuple[WorkingOrder, int]] = {}
         self.last_clean_ns = 0
         self.foreign_orders = 0

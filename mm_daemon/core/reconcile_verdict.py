@@ -24,7 +24,7 @@ from mm_daemon.core.portfolio import Booking, Portfolio
 from mm_daemon.core.reconcile import Cut, Task
 from mm_daemon.core.working_orders import WorkingOrders
 from mm_daemon.domain.intents import CancelOrder, ReadOrder
-from mm_daemon.domain.orders import FillEvidence, OrderEvidence
+from mm_daemon.domain.orders import FillEvidence, OrderEvidence, VenueStatus
 from mm_daemon.domain.units import CoinE8, Ns
 
 TARGETED_READS_MAX = 5
@@ -242,7 +242,14 @@ def _currency_of(instrument_id: int, books: Books) -> str:
 def _fill_breaks(cut: Cut, books: Books) -> list[Break]:
     """Trades that cannot be booked, and final orders whose trades are not all there although they
     were read after the order had ended."""
-    breaks = [Break("fill", fill.trade_id, 0, fill.lots) for fill in books.portfolio.parked]
+    breaks = [
+        Break("fill", fill.trade_id, 0, fill.lots if isinstance(fill, FillEvidence) else 1)
+        for fill in books.portfolio.parked
+    ]
+    for order in books.working.open_orders():
+        if order.is_foreign and order.status is VenueStatus.UNSEEN and order.booked_lots:
+            # Only its trades were seen: until it was read by itself, nobody knows whose it is.
+            breaks.append(Break("order", order.order_id, 0, order.booked_lots))
     if not cut.trades_sent_ns:
         return breaks
     for order in books.working.open_orders():
@@ -283,7 +290,7 @@ def _lots_since(cut: Cut, books: Books) -> Ints:
     newer = portfolio.booked - cut.booked_before
     for fill in list(portfolio.recent)[-newer:] if newer > 0 else ():
         currency = books.catalog.instruments[fill.instrument_id].settle_currency
-        if (currency, fill.trade_id, fill.order_id) not in cut.keys:
+        if (currency, fill.trade_id, fill.order_id, fill.leg) not in cut.keys:
             lots[fill.instrument_id] += int(fill.side) * fill.lots
     return lots
 

@@ -79,6 +79,8 @@ class EngineState:
         self.flattener = Flattener(catalog, params.underlyings)
         self.reconcile_broken_since_ns = 0
         """When the last reconcile was first found to differ; 0 = it is clean."""
+        self.foreign_fills = 0
+        """Trades of orders that are not ours, since a person last looked (C30)."""
         self.fits_accepted: dict[str, int] = {}
         self.margin_use: dict[str, float] = {}
         """Initial margin over margin balance, by currency, as the venue last stated."""
@@ -195,6 +197,7 @@ class EngineState:
             self.equity_coin,
             self.fits_accepted,
             self.reconcile_broken_since_ns,
+            self.foreign_fills,
         )
         hasher.update(repr((words, self.metrics.counts)).encode())
         return hasher.digest()

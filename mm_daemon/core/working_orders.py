@@ -382,6 +382,7 @@ class WorkingOrders(OrderStore):
             purpose=Purpose.QUOTE,
             price_ticks=0,
             is_foreign=not fill.is_quote,
+            is_suspect=True,
         )
         if order.is_foreign:
             self.counters.fills_unowned += 1

@@ -209,6 +209,18 @@ class TradesRead(msgspec.Struct, frozen=True):
     has_more: bool
 
 
+class FillUnplaced(msgspec.Struct, frozen=True):
+    """A trade of ours in an instrument that the catalogue does not have yet: it cannot be booked,
+    because its lots are not known, and it is not dropped."""
+
+    trade_id: str
+    order_id: str
+    instrument: str
+    ts_venue_ns: int
+    source: str
+    leg: str = ""
+
+
 class PositionsRead(msgspec.Struct, frozen=True):
     """Every position of the account; what is absent is flat."""
 
@@ -271,6 +283,7 @@ AccountEvent = (
     | AccountEvidence
     | RequestDone
     | QuoteSideFailed
+    | FillUnplaced
     | OpenOrdersRead
     | OrderRead
     | TradesRead

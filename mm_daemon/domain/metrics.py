@@ -147,6 +147,7 @@ def shell_families() -> tuple[Family, ...]:
             "mm_ws_connects_total", "Connections opened", (("conn", ("market", "trade", "kill")),)
         ),
         Family("mm_frames_sent_total", "Frames written", (("kind", ("risk", "reduce", "safe")),)),
+        Family("mm_late_send_total", "Frames of risk written after a kill was seen: must be 0"),
         Family("mm_frames_withheld_total", "Frames the gate did not write"),
         Family("mm_log_lines_dropped_total", "Log lines without a reader"),
         Family("mm_steps_total", "Steps of the node"),

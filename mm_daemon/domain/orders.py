@@ -99,7 +99,8 @@ class OrderEvidence(msgspec.Struct, frozen=True, tag="order"):
 
 
 class FillEvidence(msgspec.Struct, frozen=True, tag="fill"):
-    """One trade of ours, keyed by (instrument family, trade id, order id); applied exactly once.
+    """One trade of ours, keyed by (instrument family, trade id, order id, leg); applied exactly
+    once.
 
     `price_e8` and `fee_e8` are exact; `fee_e8` in the fee currency, negative = rebate. `lots` > 0,
     direction in `side`.
@@ -121,6 +122,8 @@ class FillEvidence(msgspec.Struct, frozen=True, tag="fill"):
     is_quote: bool
     source: str
     """stream, reply, recon or start: where the evidence came from."""
+    leg: str = ""
+    """Tells rows of one trade and order apart where a venue sends several."""
 
 
 class PositionEvidence(msgspec.Struct, frozen=True, tag="position"):

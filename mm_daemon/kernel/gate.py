@@ -70,6 +70,9 @@ class Gate:
         self.journal_is_sound = True
         self.sent_by_kind = [0, 0, 0]
         self.withheld = 0
+        self.late_sends = 0
+        """Written although a later latch generation had been published as seen: must stay 0. Judged
+        at the write by itself, so that a fault in the checks above it shows."""
         self.last_risk_mono_ns = 0
 
     def observe(self) -> int:
@@ -90,6 +93,7 @@ class Gate:
         self._wires[frame.conn].write(payload)
         self.sent_by_kind[frame.kind] += 1
         if frame.kind is not FrameKind.SAFE:
+            self.late_sends += frame.generation != self._words[GENERATION_SEEN]
             self.last_risk_mono_ns = self._clock.mono_ns()
         return None
 

@@ -53,6 +53,7 @@ class Measures:
         for kind in FrameKind:
             label = kind.name.lower()
             slots[index[f'mm_frames_sent_total{{kind="{label}"}}']] = gate.sent_by_kind[kind]
+        slots[index["mm_late_send_total"]] = gate.late_sends
         slots[index["mm_frames_withheld_total"]] = gate.withheld
         slots[index["mm_log_lines_dropped_total"]] = ops.lines_dropped
         slots[index["mm_steps_total"]] = pump.steps

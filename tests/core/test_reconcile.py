@@ -331,7 +331,20 @@ def test_a_failed_query_waits_longer_each_time() -> None:
         waits.append((due - desk.now) // NS_PER_MS)
         assert desk.ask(due - 1) == []
         desk.now = due
-    assert waits == [250, 500, 1_000, 2_000, 4_000, 5_000, 5_000]
+    longest = (250, 500, 1_000, 2_000, 4_000, 5_000, 5_000)
+    for wait, most in zip(waits, longest, strict=True):
+        assert 0.75 * most - 1 <= wait <= most
+
+
+def test_instances_that_failed_together_do_not_come_back_together() -> None:
+    waits = []
+    for seed in range(8):
+        reconciler = Reconciler(params(), ("BTC",), seed)
+        reconciler.request(Task.ORDERS, T0)
+        (intent,) = reconciler.poll(Portfolio(CATALOG), lambda: 1, T0, can_read=True)
+        reconciler.on_answer(QueryFailed(intent.request_id, 0, ""), T0)
+        waits.append(reconciler.next_deadline_ns())
+    assert len(set(waits)) == len(waits)
 
 
 def test_an_overdue_query_is_asked_again_and_its_late_answer_dropped() -> None:

@@ -11,7 +11,13 @@ from __future__ import annotations
 
 import msgspec
 
-from mm_daemon.domain.events import CreditLimits, Event, FrameRefused, MmpTriggered
+from mm_daemon.domain.events import (
+    CreditLimits,
+    Event,
+    FillUnplaced,
+    FrameRefused,
+    MmpTriggered,
+)
 from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.orders import (
     AccountEvidence,
@@ -60,8 +66,9 @@ decode_mmp_trigger = msgspec.json.Decoder(MmpTriggerBody).decode
 class Account:
     """Turns account messages into evidence by the catalogue's units."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, underlyings: tuple[str, ...] = ()) -> None:
         self._catalogue = catalogue
+        self._underlyings = underlyings
         self._told: dict[str | int, tuple[OrderBody, OrderEvidence]] = {}
         """By venue id, under one version of the catalogue: a reply repeats its notification."""
         self._version = catalogue.version
@@ -139,7 +146,17 @@ class Account:
         events: list[Event] = []
         for body in bodies:
             evidence = self.fill(body, source)
-            if evidence is None:
+            if evidence is None and self._is_ours(body.instrument_name):
+                events.append(
+                    FillUnplaced(
+                        trade_id=str(body.trade_id),
+                        order_id=str(body.order_id),
+                        instrument=body.instrument_name,
+                        ts_venue_ns=body.timestamp * NS_PER_MS,
+                        source=source,
+                    )
+                )
+            elif evidence is None:
                 reason = (
                     f"trade {body.trade_id} in {body.instrument_name}, which is not in the"
                     " catalogue: not booked"
@@ -148,6 +165,10 @@ class Account:
             else:
                 events.append(evidence)
         return events
+
+    def _is_ours(self, instrument_name: str) -> bool:
+        """Whether a name that the catalogue does not have can be a new listing of ours."""
+        return instrument_name.partition("-")[0] in self._underlyings
 
     def position(self, body: PositionBody, ts_venue_ns: Ns) -> PositionEvidence | None:
         """One position; None where the instrument is unknown. `size` is negative for short, and

@@ -98,7 +98,8 @@ class DeribitProtocol:
         self._market = MarketFeed(settings, market, self._pacer, self.clock)
         self._linked_books = self._market.linked_books
         self.catalogue = self._market.catalogue
-        self._account = Account(self._market.catalogue)
+        names = tuple(one.name for one in settings.underlyings)
+        self._account = Account(self._market.catalogue, names)
         self._private = PrivateFeed(settings, trade, self._pacer, self._account, self.clock)
         self._market.routes.update(self._private.routes)
         self._routes: dict[bytes, Route] = self._market.routes
