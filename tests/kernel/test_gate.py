@@ -263,3 +263,15 @@ def test_what_leaves_is_permitted_by_the_whole_and_by_its_scope(
     page.words[SCOPED_MASKS] = scopes_word([Mask(one, 0) for one in own])
     assert (bench.send(scope=scope, needs=needs) is None) == bool(firm & own[scope] & needs)
     page.close()
+
+
+def test_a_late_send_is_counted_by_the_write_itself(bench: Bench) -> None:
+    assert bench.send() is None
+    assert bench.gate.late_sends == 0
+    bench.latch(0, 8)
+    bench.gate.observe()
+    assert bench.send() == "latched"
+    assert bench.gate.late_sends == 0
+    bench.gate._refusal = lambda frame, now_ns: None  # type: ignore[method-assign]
+    assert bench.send() is None
+    assert bench.gate.late_sends == 1
