@@ -22,8 +22,10 @@ NS_PER_S: Final = 1_000_000_000
 NEVER_NS: Final = (1 << 63) - 1
 HOLD_NUMERATOR: Final = 3
 HOLD_DENOMINATOR: Final = 5
-"""A holder stops after three fifths of the ttl: two fifths are left for whatever may stand between
-two clocks that only agree on how long a second is."""
+"""A holder stops after three fifths of the ttl. The other two are what a new owner need not wait
+again."""
+CLOCK_RATE_DENOMINATOR: Final = 50
+"""A new owner waits a fiftieth of the ttl more: clocks differ over how long a second is."""
 ORDER_VALID_S_MAX: Final = 3.0
 """The longest `valid_until` of an order; quotes have theirs in the configuration."""
 LIFE_BITS: Final = 16
@@ -60,7 +62,8 @@ class LeaseTimes:
         Its last renewal was carried out no later than `left` from now less a ttl, and asked for
         before that; it sent for `hold` from the asking, and what it sent may arrive for `valid`.
         """
-        return left_ns + max(0, self.valid_ns - self.rest_ns)
+        slack_ns = self.ttl_ns // CLOCK_RATE_DENOMINATOR
+        return left_ns + max(0, self.valid_ns - self.rest_ns) + slack_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ A lease is a string `token:tenure` with a life of its own (PX). Beside it stands
 that never expires: the highest tenure, until when the last renewal lasts, and which life of the
 server wrote it. Tenures follow the server's clock in milliseconds, never fall below what fence,
 instance or the server's former life remember, and rise with each grant: a store that was flushed or
-restored from an old copy hands out no number twice.
+restored from an old copy hands out no number twice, unless that took less than a millisecond.
 
 All leases of a daemon are taken, renewed and let go together, in the order of their names.
 
