@@ -193,6 +193,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             reconcile_trades_s=self.decision.reconcile_trades_s,
             reconcile_positions_s=self.decision.reconcile_positions_s,
             request_timeout_ms=self.venue.request_timeout_ms,
+            lease_required=bool(self.redis.url),
         )
 
 

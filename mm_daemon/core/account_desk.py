@@ -6,6 +6,9 @@ the venue says here is evidence about orders, the account's state, or the answer
 
 from __future__ import annotations
 
+import math
+
+from mm_daemon.core.breaker_drift import FillPoint
 from mm_daemon.core.client_ids import Owner
 from mm_daemon.core.money import E18
 from mm_daemon.core.portfolio import Booking
@@ -105,6 +108,7 @@ class AccountDesk:
             fill.lots,
             lot_delta=lot_delta,
             lot_vega_usd=lot_vega_usd,
+            point=fill_point(s, fill),
             now_ns=now_ns,
         )
 
@@ -211,6 +215,28 @@ class AccountDesk:
         if evidence.margin_balance_e8 > 0:
             use = evidence.initial_margin_e8 / evidence.margin_balance_e8
             s.margin_use[evidence.currency] = use
+
+
+def fill_point(state: EngineState, fill: FillEvidence) -> FillPoint:
+    """Where a fill stands on the path of its option's prices (C3)."""
+    i, catalog, theo = fill.instrument_id, state.catalog, state.theo
+    tick, step, above = (
+        float(catalog.tick[i]),
+        int(catalog.tick_step[i]),
+        int(catalog.tick_above[i]),
+    )
+    price = fill.price_e8 / COIN_SCALE
+    forward = float(theo.forward[i])
+    slope = float(theo.delta_adjusted[i])
+    if catalog.is_inverse[i]:
+        # A premium in coin moves by the premium-adjusted delta for each relative move.
+        slope = slope / forward if forward > 0.0 else math.nan
+    return FillPoint(
+        price=price,
+        tick=tick * step if price > above * tick else tick,
+        forward=forward,
+        price_per_forward=slope,
+    )
 
 
 def _kind_of(intent: object) -> str | None:

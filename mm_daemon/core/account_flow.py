@@ -105,7 +105,10 @@ class AccountFlow:
     def on_ticker(self, event: TickerSeen, now_ns: Ns) -> None:
         state = self._s
         state.market.on_event(event, now_ns)
-        if event.instrument_id in state.perpetuals and state.portfolio.is_open:
+        if event.instrument_id not in state.perpetuals:
+            return
+        state.breaker.venue_offset.add(event.ts_venue_ns, now_ns)
+        if state.portfolio.is_open:
             received_coin = self._account.on_perpetual(event)
             self._pnl.on_funding(state.perpetuals[event.instrument_id], received_coin)
 

@@ -70,6 +70,8 @@ class AnswerDesk:
         if refusal is None:
             s.apply_settings()
             self._quotes.invalidate()
+        else:
+            s.metrics.add("mm_risk_refusals_total", control="C29")
         s.outbox.log(
             "info",
             "knob",

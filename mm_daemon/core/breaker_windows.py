@@ -1,4 +1,4 @@
-"""What the state controls remember of the recent past: rejects, fills, runs, losses.
+"""What the state controls remember of the recent past: rejects, requests, fills, runs, losses.
 
 Bounded queues of what happened with its time; reading a window first drops what has left it.
 Nothing here trips anything: the breaker puts these numbers into its sample.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 
 import msgspec
 
@@ -41,6 +42,44 @@ class RejectWindow:
 
     def words(self) -> list[int]:
         return list(self._at)
+
+
+class MessageWindow:
+    """Requests sent and fills of one underlying, by whole seconds."""
+
+    def __init__(self, window_ns: int) -> None:
+        self._window_s = max(1, window_ns // NS_PER_S)
+        self._seconds: deque[list[int]] = deque()
+        self._sums = [0, 0]
+
+    def add_message(self, now_ns: Ns) -> None:
+        self._at(now_ns)[1] += 1
+        self._sums[0] += 1
+
+    def add_fill(self, now_ns: Ns) -> None:
+        self._at(now_ns)[2] += 1
+        self._sums[1] += 1
+
+    def ratio(self, now_ns: Ns) -> float:
+        """Requests for each fill; all of them where nothing was filled."""
+        self._drop(now_ns // NS_PER_S)
+        return self._sums[0] / max(1, self._sums[1])
+
+    def words(self) -> list[list[int]]:
+        return list(self._seconds)
+
+    def _at(self, now_ns: Ns) -> list[int]:
+        second = now_ns // NS_PER_S
+        if not self._seconds or self._seconds[-1][0] != second:
+            self._drop(second)
+            self._seconds.append([second, 0, 0])
+        return self._seconds[-1]
+
+    def _drop(self, second: int) -> None:
+        while self._seconds and self._seconds[0][0] <= second - self._window_s:
+            _, messages, fills = self._seconds.popleft()
+            self._sums[0] -= messages
+            self._sums[1] -= fills
 
 
 class FillTotals(msgspec.Struct, frozen=True):
@@ -124,8 +163,14 @@ class RepeatWindow:
             times.popleft()
         return len(times) >= self._fills_max
 
-    def clear(self) -> None:
-        self._at.clear()
+    def clear(self, instrument_ids: Iterable[int] | None = None) -> None:
+        """A person has looked, at these instruments or (None) at all."""
+        if instrument_ids is None:
+            self._at.clear()
+            return
+        for id_ in instrument_ids:
+            for side in Side:
+                self._at.pop((id_, int(side)), None)
 
     def words(self) -> list[tuple[tuple[int, int], list[int]]]:
         return [(key, list(times)) for key, times in self._at.items()]

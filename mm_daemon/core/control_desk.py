@@ -11,11 +11,11 @@ import math
 
 import numpy as np
 
-from mm_daemon.core.breaker import WIDEN_FACTOR, Effects, ScanInputs
+from mm_daemon.core.breaker import WIDEN_FACTOR, Effects
+from mm_daemon.core.breaker_scan import ScanInputs
 from mm_daemon.core.calibrator import theo_outside
 from mm_daemon.core.catalog import Bools, Floats, Ints
 from mm_daemon.core.controls import Sample, UnderlyingSample, number_of
-from mm_daemon.core.intensity import Model
 from mm_daemon.core.reconcile_desk import ReconcileDesk
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.events import SessionPhase
@@ -54,10 +54,20 @@ class ControlDesk:
         self._outside_mean: dict[str, tuple[float, ...]] = {}
         self._health = HealthSample(loop_lag_ns=0, clock_offset_ns=0, journal_lag_ns=0)
         self._width: dict[str, float] = {}
+        self._trading_lost_ns = 0
+        """Since when the trading session has not been ready; 0 = it is."""
         self.is_venue_pulled = False
 
-    def on_health(self, sample: HealthSample) -> None:
+    def on_health(self, sample: HealthSample, now_ns: Ns) -> None:
         self._health = sample
+        # A shell that measures no percentile says how late its one timer was.
+        lag_ns = sample.loop_lag_p99_ns or sample.loop_lag_ns
+        self._s.breaker.lag.add(lag_ns, now_ns)
+
+    def clock_offset_ns(self, now_ns: Ns) -> int:
+        """The larger of what our clocks differ by among themselves and from the venue's."""
+        venue_ns = self._s.breaker.venue_offset.offset_ns(now_ns)
+        return max(self._health.clock_offset_ns, venue_ns, key=abs)
 
     def outside_share(self, underlying: str) -> float:
         """Share of core options whose theo lies outside the market, NaN before the first look."""
@@ -104,6 +114,7 @@ class ControlDesk:
         self._due_ns = now_ns + EVALUATE_NS
         self._scan_due_ns = 0
         s = self._s
+        self._watch_trading(now_ns)
         s.modes.is_informed = s.modes.is_informed or self._is_informed()
         if not s.modes.is_informed:
             # Before everything was seen once, nothing can be stale; nothing is quoted either.
@@ -125,27 +136,20 @@ class ControlDesk:
             self._outside,
             self._outside_mean,
             self._width,
+            self._trading_lost_ns,
+            self._health,
             self.is_venue_pulled,
         )
 
     def _apply(self, effects: Effects) -> None:
         s = self._s
         self.is_venue_pulled = effects.is_venue_pulled
-        for name, halted, width, wide, analytic in zip(
-            s.underlyings,
-            effects.halted,
-            effects.width,
-            effects.wide_expiries,
-            effects.use_analytic,
-            strict=True,
-        ):
-            if halted:
-                s.modes.halted[name] = halted
-            else:
-                s.modes.halted.pop(name, None)
-            self._widen(name, width, wide)
-            for model in Model:
-                s.intensity.switch(model, not analytic)
+        for row, name in enumerate(s.underlyings):
+            _hold(s.modes.halted, name, effects.halted[row])
+            _hold(s.modes.hedge_halted, name, effects.frozen[row])
+            _hold(s.slowed, name, "C10" if effects.is_slow[row] else "")
+            self._widen(name, effects.width[row], effects.wide_expiries[row])
+            s.intensity.distrust(name, effects.use_analytic[row])
         for control in effects.tripped:
             s.metrics.add("mm_breaker_trips_total", control=number_of(control))
             s.outbox.log("warning", "control_tripped", control=control)
@@ -215,17 +219,20 @@ class ControlDesk:
         return Sample(
             underlyings=tuple(self._underlying(params, now_ns) for params in s.params.underlyings),
             rejects_10s=s.breaker.rejects.count(now_ns),
+            size_refusals_10s=s.breaker.size_refusals.count(now_ns),
             clock_offset_ns=self._health.clock_offset_ns,
+            venue_offset_ns=s.breaker.venue_offset.offset_ns(now_ns),
             loop_lag_ns=self._health.loop_lag_ns,
-            journal_lag_ns=0 if modes.journal_is_sound else NEVER_NS,
+            loop_lag_held_ns=s.breaker.lag.held_ns(now_ns),
+            journal_lag_ns=self._health.journal_lag_ns,
             journal_failed=not modes.journal_is_sound,
-            # An embedded permit pulls quotes through the modes and never latches.
-            permit_age_ns=0,
+            permit_age_ns=self._permit_age_ns(now_ns),
             feed_silence_ns=now_ns - s.market.last_event_ns,
             sessions_ready=all(
                 modes.phases[conn] is SessionPhase.READY for conn in (Conn.MARKET, Conn.TRADE)
             ),
             settings_confirmed=modes.confirmed is not None,
+            trading_lost_ns=now_ns - self._trading_lost_ns if self._trading_lost_ns else 0,
             reconcile_broken=s.reconcile_broken_since_ns > 0,
             reconcile_broken_ns=(
                 now_ns - s.reconcile_broken_since_ns if s.reconcile_broken_since_ns else 0
@@ -243,20 +250,24 @@ class ControlDesk:
     def _underlying(self, params: UnderlyingParams, now_ns: Ns) -> UnderlyingSample:
         s, name = self._s, params.name
         fills = s.breaker.fills[name].totals(now_ns)
-        unknowns = s.working.unknowns()
+        unknowns = s.working.unknowns(name)
         since_ns = unknowns.oldest_since_ns
         return UnderlyingSample(
             index_age_ns=s.market.index_age_ns(params.price_index, now_ns),
             index_divergence_bps=self._divergence_bps(params),
             surface_age_ns=s.calibrator.surface_age_ns(name, now_ns),
             surface_rms_vp=self._rms_vp(name),
-            model_age_ns=0,
-            model_faults=0,
+            model_age_ns=s.intensity.worst_age_ns(name, now_ns),
+            model_faults=s.intensity.faults(name, now_ns),
             theo_outside=self._outside_mean.get(name, (0.0,) * len(s.catalog.expiries[name])),
+            expiry_delta_coin=self._expiry_deltas(name),
+            expiry_delta_coin_max=params.hedge.expiry_delta_coin_max,
             hedge_escalation=int(s.hedger.state(name, now_ns).escalation),
             fills_lots=fills.lots,
             fills_delta_coin=fills.delta_coin,
             fills_vega_usd=fills.vega_usd,
+            fills_drift=s.breaker.drifts[name].drift(now_ns),
+            messages_per_fill=s.breaker.messages[name].ratio(now_ns),
             streak=fills.streak,
             unknown_orders=unknowns.count,
             unknown_age_ns=now_ns - since_ns if since_ns else 0,
@@ -264,17 +275,52 @@ class ControlDesk:
         )
 
     def _divergence_bps(self, params: UnderlyingParams) -> float:
-        """Index against perpetual; 0 where one is missing, which other controls judge."""
+        """Index against perpetual and against parity of near options, of which only what lies
+        beyond its own spread counts; 0 where one is missing, which other controls judge."""
         index = self._s.market.index_price.get(params.price_index, math.nan)
         perpetual = self._s.forwards.perpetual(params.name)
-        apart = abs(perpetual / index - 1.0) * 1e4
-        return apart if math.isfinite(apart) else 0.0
+        parity, half = self._s.forwards.parity_spot(params.name)
+        apart = (abs(perpetual - index), abs(parity - index) - half)
+        return max((1e4 * one / index for one in apart if math.isfinite(one / index)), default=0.0)
+
+    def _permit_age_ns(self, now_ns: Ns) -> int:
+        """Where a lease is required: T1 at its deadline, and more after. Without one a lost permit
+        pulls quotes through the modes and never latches; before the first there is none to lose."""
+        s, deadline_ns = self._s, self._s.modes.permit_deadline_ns
+        if not s.params.lease_required or deadline_ns == 0:
+            return 0
+        quote_age_ns = int(s.params.breaker.permit_quote_age_s_max * NS_PER_S)
+        return max(0, now_ns - deadline_ns + quote_age_ns)
+
+    def _watch_trading(self, now_ns: Ns) -> None:
+        if self._s.modes.phases[Conn.TRADE] is SessionPhase.READY:
+            self._trading_lost_ns = 0
+        elif not self._trading_lost_ns:
+            self._trading_lost_ns = now_ns
+
+    def _expiry_deltas(self, name: str) -> tuple[float, ...]:
+        """Delta held by expiry of the catalogue, 0 where no future of its own hedges it."""
+        s = self._s
+        deltas = s.position_greeks(name).delta_by_expiry.tolist()
+        by_expiry = dict(zip(s.buckets[name].expiries_ns, deltas, strict=True))
+        return tuple(
+            by_expiry.get(expiry.expiry_ns, 0.0) if expiry.future_id >= 0 else 0.0
+            for expiry in s.catalog.expiries[name]
+        )
 
     def _rms_vp(self, name: str) -> float:
         calibration = self._s.calibrator.current(name)
         if calibration is None:
             return math.nan
         return pooled_rms_vp(np.array([i.rms_vol_points for i in calibration.surface.slices]))
+
+
+def _hold(held: dict[str, str], name: str, control: str) -> None:
+    """Notes which control holds an underlying, or that none does."""
+    if control:
+        held[name] = control
+    else:
+        held.pop(name, None)
 
 
 def pooled_rms_vp(rms: Floats) -> float:

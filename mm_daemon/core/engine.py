@@ -355,7 +355,7 @@ class Engine:
     def _on_health(self, event: HealthSample, now_ns: Ns) -> None:
         self.modes.journal_is_sound = event.journal_lag_ns < JOURNAL_DEAD_NS
         if self.state is not None:
-            self.controls.on_health(event)
+            self.controls.on_health(event, now_ns)
         self._follow_modes(now_ns)
 
     def _on_withheld(self, event: Withheld, now_ns: Ns) -> None:
@@ -367,8 +367,9 @@ class Engine:
             if event.scope in ("", one.name):
                 self.modes.on_reset(one.name, one.quoting.reentry_s, now_ns)
         if self.state is not None and not event.is_ahead:
+            for control in self.state.breaker.reset(now_ns, scope=event.scope):
+                self.outbox.log("warning", "reset_too_early", control=control)
             if not event.scope:
-                self.state.breaker.reset()
                 self.state.foreign_fills = 0
             self.quotes.invalidate(event.scope)
 

@@ -33,6 +33,8 @@ LADDER_AGE_NS_MAX = 30 * NS_PER_S
 """A forward that neither ladder nor perpetual confirmed for this long is none."""
 BASIS_HALF_LIFE_NS = 10 * NS_PER_S
 """Parity is noisy by 2 to 4 bp an observation; ten seconds average that to under 1 bp."""
+PARITY_SPOT_YEARS_MAX = 8.0 / 365.0
+"""At 5 % a year the carry to here is a tenth of a percent: less than what C16 asks about."""
 TICKER_AGE_NS_MAX = 30 * NS_PER_S
 
 
@@ -71,6 +73,7 @@ class _Curve:
         self.gated: Bools = np.zeros(n, dtype=np.bool_)
         self.confirmed_ns: list[int] = [0] * n
         self.perpetual = math.nan
+        self.parity_spot = (math.nan, math.nan)
         self.laddered_ns = 0
 
 
@@ -127,6 +130,12 @@ class Forwards:
         """Micro-price of the perpetual as of the last refresh, NaN without a two-sided book."""
         return self._curves[underlying].perpetual
 
+    def parity_spot(self, underlying: str) -> tuple[float, float]:
+        """What options of the nearest days say the spot is, as of the last ladder: (by put-call
+        parity without carry, half of the spread it is known to); NaN where none is near enough or
+        quoted on both sides."""
+        return self._curves[underlying].parity_spot
+
     def linear_prices(self, underlying: str, market: Market) -> list[tuple[int, float]]:
         """(id, price in USD) of the perpetual and every dated future that has a price now."""
         curve = self._curves[underlying]
@@ -154,7 +163,7 @@ class Forwards:
         state = blake2b(digest_size=16)
         for name, curve in self._curves.items():
             words = (name, curve.source, curve.confirmed_ns, curve.perpetual, curve.laddered_ns)
-            state.update(repr(words).encode())
+            state.update(repr((*words, curve.parity_spot)).encode())
             for column in (curve.forward, curve.basis, curve.slow, curve.disagreement_bps):
                 state.update(column.tobytes())
         return state.digest()
@@ -194,6 +203,7 @@ class Forwards:
                 elapsed_ns=elapsed_ns,
                 half_life_ns=BASIS_HALF_LIFE_NS,
             )
+        curve.parity_spot = _nearest_parity(inputs)
         curve.disagreement_bps = ladder.disagreement_bps
         curve.gated = ladder.gated
         curve.laddered_ns = now_ns
@@ -249,6 +259,13 @@ def _stated(market: Market, expiry: Expiry, now_ns: Ns) -> float:
     return float(market.underlying_price[expiry.ids[newest]])
 
 
+def _nearest_parity(inputs: ForwardInputs) -> tuple[float, float]:
+    for e, years in enumerate(inputs.tte_years.tolist()):
+        if inputs.parity[e] > 0.0 and AVERAGING_YEARS < years <= PARITY_SPOT_YEARS_MAX:
+            return float(inputs.parity[e]), float(inputs.parity_half_spread[e])
+    return math.nan, math.nan
+
+
 def _pairs_of(catalog: Catalog, expiry: Expiry) -> _Pairs:
     calls = {float(catalog.strike[i]): int(i) for i in expiry.ids if catalog.is_call[i]}
     puts = {float(catalog.strike[i]): int(i) for i in expiry.ids if not catalog.is_call[i]}
@@ -276,4 +293,5 @@ def _carry(old: _Curve, new: _Curve) -> None:
         new.gated[e] = old.gated[row]
         new.confirmed_ns[e] = old.confirmed_ns[row]
     new.perpetual = old.perpetual
+    new.parity_spot = old.parity_spot
     new.laddered_ns = old.laddered_ns

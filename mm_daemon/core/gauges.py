@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mm_daemon.core.book import Validity
+from mm_daemon.core.intensity import FALLBACK_LABELS, Fallback, Model
 from mm_daemon.core.state import EngineState
 from mm_daemon.core.throttle import Pool
 from mm_daemon.core.view_builder import limit_use, two_sided
-from mm_daemon.domain.metrics import BREAKS
+from mm_daemon.domain.metrics import BREAKS, FALLBACKS
 from mm_daemon.domain.units import NS_PER_S, Ns
 
 if TYPE_CHECKING:
@@ -27,6 +28,22 @@ def set_gauges(engine: Engine, state: EngineState, now_ns: Ns) -> None:
     put = state.metrics.set
     put("mm_book_gaps_total", state.market.refused[Validity.LOST.value])
     put("mm_feed_age_seconds", _age_s(state.market.last_event_ns, now_ns), feed="market")
+    put("mm_clock_offset_seconds", engine.controls.clock_offset_ns(now_ns) / NS_PER_S)
+    _models(state, now_ns)
+
+
+def _models(state: EngineState, now_ns: Ns) -> None:
+    put, intensity = state.metrics.set, state.intensity
+    age_s_max = state.params.breaker.model_age_s_max
+    totals = {(model, reason): 0 for model in Model for reason in FALLBACKS}
+    for (_, name, reason), count in intensity.fallbacks.items():
+        totals[Model(name), FALLBACK_LABELS[Fallback(reason)]] += count
+    for model in Model:
+        is_used = any(intensity.is_used(model, name) for name in state.underlyings)
+        is_young = intensity.age_ns(model, now_ns) <= age_s_max * NS_PER_S
+        put("mm_models_stage", float(is_used and is_young), model=model.value)
+    for (model, reason), count in totals.items():
+        put("mm_model_fallback_total", count, model=model.value, reason=reason)
 
 
 def _pnl(engine: Engine, state: EngineState) -> None:

@@ -11,6 +11,7 @@ the quoter always finds numbers here and never asks where they come from.
 from __future__ import annotations
 
 import math
+from collections import deque
 from enum import Enum
 from hashlib import blake2b
 
@@ -22,7 +23,7 @@ from mm_daemon.core.quote_terms import I_ADVERSE, I_K, I_LN_A, INTENSITY_ROWS
 from mm_daemon.core.theo import DELTA, TheoBoard
 from mm_daemon.domain.inputs import InferenceAnswer
 from mm_daemon.domain.params import IntensityParams, ModelSlot
-from mm_daemon.domain.units import NS_PER_MS, Ns
+from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
 from mm_daemon.pricing.arrays import kernel
 
 LN_A_MIN, LN_A_MAX = -10.0, 12.0
@@ -30,6 +31,11 @@ LN_K_MIN, LN_K_MAX = -3.0, 3.0
 ADVERSE_MIN, ADVERSE_MAX = -1.0, 5.0
 """Outside these a model is extrapolating: e^12 fills a day is one every half second."""
 OPEN_ASKS_MAX = 16
+FAULT_WINDOW_NS = 60 * NS_PER_S
+FAULTS_MAX = 1_024
+FAULT_SHARE = 0.5
+"""An answer with more rows than this of no use is a fault of the model; fewer are single options
+outside what it knows."""
 ACTIVITY_DELTA = 0.25
 """At and above this out-of-the-money delta an option trades as often as at the money."""
 ACTIVITY_MIN = 0.05
@@ -61,6 +67,20 @@ class Fallback(Enum):
     UNANSWERED = "unanswered"
 
 
+FALLBACK_LABELS = {
+    Fallback.ABSENT: "absent",
+    Fallback.SWITCHED_OFF: "absent",
+    Fallback.ERROR: "error",
+    Fallback.SHAPE: "error",
+    Fallback.LATE: "late",
+    Fallback.UNANSWERED: "late",
+    Fallback.NOT_FINITE: "non_finite",
+    Fallback.OUT_OF_RANGE: "out_of_range",
+    Fallback.TOO_OLD: "stale",
+}
+"""The label of each reason in the metrics."""
+
+
 class _Ask(msgspec.Struct, frozen=True):
     model: Model
     underlying: str
@@ -76,6 +96,12 @@ class Intensity:
         self._off: dict[Model, bool] = {Model.FILL: False, Model.SPREAD: False}
         self._asks: dict[int, _Ask] = {}
         self._asked_ns: dict[tuple[str, str], int] = {}
+        self._distrusted: dict[str, bool] = {}
+        """Underlyings whose models are asked and judged, and not used (C17)."""
+        self._good_ns: dict[tuple[str, str], int] = {}
+        """When a model last gave an answer of use, by (model, underlying); before the first, when
+        it was first asked."""
+        self._faults: dict[str, deque[int]] = {}
         self.fallbacks: dict[tuple[str, str, str], int] = {}
         """Rows or answers replaced, by (underlying, model, reason)."""
         self.columns: Floats = np.zeros((INTENSITY_ROWS, 2, 0))
@@ -86,6 +112,7 @@ class Intensity:
 
     def resize(self, catalog: Catalog) -> None:
         """Grow to a larger catalogue; new options have NaN until the analytic policy is set."""
+        self._underlying_of = [instrument.underlying for instrument in catalog.instruments]
         old, new = self.columns.shape[2], len(catalog)
         for name in ("columns", "_analytic", "_model"):
             grown = np.full((INTENSITY_ROWS, 2, new), np.nan)
@@ -110,6 +137,28 @@ class Intensity:
         """Drift or an operator takes a model out of use, or puts it back."""
         self._off[model] = not is_on
 
+    def distrust(self, underlying: str, is_distrusted: bool) -> None:
+        """A control takes the models of one underlying out of use, or puts them back. They go on
+        being asked, because only good answers show that they may come back."""
+        self._distrusted[underlying] = is_distrusted
+
+    def faults(self, underlying: str, now_ns: Ns) -> int:
+        """Answers of no use within the last minute: failed, late, or mostly unusable rows."""
+        times = self._faults.get(underlying)
+        while times and times[0] <= now_ns - FAULT_WINDOW_NS:
+            times.popleft()
+        return len(times) if times else 0
+
+    def worst_age_ns(self, underlying: str, now_ns: Ns) -> int:
+        """Since the last answer of use, of the model in use whose is the oldest; 0 where no model
+        is in use or none was asked yet."""
+        ages = [
+            now_ns - self._good_ns[model.value, underlying]
+            for model in Model
+            if self._is_on(model) and (model.value, underlying) in self._good_ns
+        ]
+        return max(ages, default=0)
+
     def is_due(self, model: Model, underlying: str, now_ns: Ns) -> bool:
         """Whether a model should be asked again about this underlying."""
         slot = self._slots[model]
@@ -132,6 +181,7 @@ class Intensity:
         """An ask for the rows of `FeatureBoard.build(ids)` has left."""
         self._drop_unanswered(now_ns)
         self._asks[ask_id] = _Ask(model, underlying, ids, now_ns)
+        self._good_ns.setdefault((model.value, underlying), now_ns)
         self._asked_ns[model.value, underlying] = now_ns
 
     def on_answer(self, answer: InferenceAnswer, now_ns: Ns) -> Fallback | None:
@@ -154,6 +204,8 @@ class Intensity:
             refused = Fallback.SHAPE
         if refused is not None:
             self._count(ask, refused, 1)
+            if refused is not Fallback.SWITCHED_OFF:
+                self._note_fault(ask, now_ns)
             return refused
         outputs = np.frombuffer(answer.outputs, dtype="<f4").astype(np.float64)
         accept = _accept_fill if ask.model is Model.FILL else _accept_spread
@@ -163,11 +215,16 @@ class Intensity:
         )
         self._count(ask, Fallback.NOT_FINITE, not_finite)
         self._count(ask, Fallback.OUT_OF_RANGE, out_of_range)
+        if not_finite + out_of_range > FAULT_SHARE * rows:
+            self._note_fault(ask, now_ns)
+        else:
+            self._good_ns[ask.model.value, ask.underlying] = now_ns
         return None
 
     def compose(self, underlying: str, ids: Ints, now_ns: Ns, *, age_ns_max: int) -> None:
         """Put together what the quoter reads: model rows young enough, else the analytic ones."""
-        uses = np.array([self._is_used(Model.FILL), self._is_used(Model.SPREAD)], dtype=np.bool_)
+        used = [self.is_used(model, underlying) for model in Model]
+        uses = np.array(used, dtype=np.bool_)
         stood_in = _compose_into(
             ids,
             now_ns,
@@ -179,15 +236,22 @@ class Intensity:
             self.columns,
         )
         for model, count in zip(Model, stood_in, strict=True):
-            if self._is_used(model) and count:
-                key = (underlying, model.value, Fallback.TOO_OLD.value)
+            if self._is_on(model) and count:
+                is_off = self._distrusted.get(underlying, False)
+                reason = Fallback.SWITCHED_OFF if is_off else Fallback.TOO_OLD
+                key = (underlying, model.value, reason.value)
                 self.fallbacks[key] = self.fallbacks.get(key, 0) + int(count)
 
     def is_from_model(self, model: Model, instrument_id: int, now_ns: Ns, age_ns_max: int) -> bool:
         """Whether an option's numbers come from this model now; for explanations."""
         row = 0 if model is Model.FILL else 1
         age_ns = now_ns - int(self._answered_ns[row, instrument_id])
-        return self._is_used(model) and age_ns <= age_ns_max
+        is_used = self.is_used(model, self._underlying_of[instrument_id])
+        return is_used and age_ns <= age_ns_max
+
+    def is_used(self, model: Model, underlying: str) -> bool:
+        """Whether a model's rows are used where they are young enough."""
+        return self._is_on(model) and not self._distrusted.get(underlying, False)
 
     def age_ns(self, model: Model, now_ns: Ns) -> int:
         """Age of the newest row taken from a model; the age of the epoch before the first."""
@@ -205,10 +269,12 @@ class Intensity:
             for ask_id, ask in self._asks.items()
         ]
         off = [model.value for model, is_off in self._off.items() if is_off]
-        state.update(repr((asks, self._asked_ns, off, self.fallbacks)).encode())
+        faults = [(name, list(times)) for name, times in self._faults.items()]
+        words = (asks, self._asked_ns, off, self.fallbacks, self._distrusted, self._good_ns, faults)
+        state.update(repr(words).encode())
         return state.digest()
 
-    def _is_used(self, model: Model) -> bool:
+    def _is_on(self, model: Model) -> bool:
         return self._slots[model] is not None and not self._off[model]
 
     def _drop_unanswered(self, now_ns: Ns) -> None:
@@ -217,7 +283,11 @@ class Intensity:
             slot = self._slots[ask.model]
             if slot is None or now_ns - ask.asked_ns > 10 * slot.deadline_ms * NS_PER_MS:
                 self._count(ask, Fallback.UNANSWERED, 1)
+                self._note_fault(ask, now_ns)
                 del self._asks[ask_id]
+
+    def _note_fault(self, ask: _Ask, now_ns: Ns) -> None:
+        self._faults.setdefault(ask.underlying, deque(maxlen=FAULTS_MAX)).append(now_ns)
 
     def _count(self, ask: _Ask, reason: Fallback, rows: int) -> None:
         if rows:

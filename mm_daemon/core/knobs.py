@@ -10,34 +10,14 @@ from __future__ import annotations
 from enum import Enum
 from hashlib import blake2b
 
-import msgspec
-
 from mm_daemon.core.catalog import Catalog
 from mm_daemon.domain.inputs import TraderKnob
+from mm_daemon.domain.knobs import KNOBS
 
 KNOBS_MAX = 2048
 """Settings in force at once; beyond it a new scope is refused."""
 
 
-class Bounds(msgspec.Struct, frozen=True):
-    """Allowed range of a knob, and the value that changes nothing (None: the parameter's own)."""
-
-    low: float
-    high: float
-    neutral: float | None
-
-
-KNOBS: dict[str, Bounds] = {
-    "vol_offset_vp": Bounds(-15.0, 15.0, 0.0),
-    "skew_offset_vp": Bounds(-10.0, 10.0, 0.0),
-    "width": Bounds(0.5, 10.0, None),
-    "edge_min_ticks": Bounds(0.0, 100.0, None),
-    "size_ratio": Bounds(0.0, 5.0, 1.0),
-    "lean_ratio": Bounds(0.0, 5.0, 1.0),
-    "blacklist": Bounds(0.0, 1.0, 0.0),
-    "freeze_fit": Bounds(0.0, 1.0, 0.0),
-}
-"""Volatility points are 0.01 of vol. A positive skew offset raises calls against puts."""
 _SURFACE_KNOBS = ("vol_offset_vp", "skew_offset_vp", "freeze_fit")
 
 

@@ -20,8 +20,10 @@ def send_order(state: EngineState, intent: PlaceOrder, now_ns: Ns) -> bool:
     s.risk.refresh(s.portfolio.position_lots, s.working)
     verdict = s.risk.check(intent, s.working, now_ns)
     if verdict.allowed is None or not s.throttle.try_spend(intent, now_ns):
+        if verdict.allowed is not None:
+            s.metrics.add("mm_risk_refusals_total", control="C6")
         for refused in verdict.refused:
-            s.metrics.add("mm_risk_refusals_total", control=refused.control)
+            s.count_refusal(refused, now_ns)
             s.outbox.log(
                 "warning",
                 f"{kind}_refused",
@@ -49,5 +51,6 @@ def send_order(state: EngineState, intent: PlaceOrder, now_ns: Ns) -> bool:
         )
     )
     s.outbox.send(intent)
+    s.breaker.messages[instrument.underlying].add_message(now_ns)
     s.metrics.add("mm_orders_total", kind=kind, outcome="sent")
     return True

@@ -130,11 +130,15 @@ class OrderStore:
             return sum(self._open_items)
         return self._open_items[self._underlyings.index(underlying)]
 
-    def unknowns(self) -> Unknowns:
-        """Everything whose outcome only evidence can still tell."""
+    def unknowns(self, underlying: str = "") -> Unknowns:
+        """Everything whose outcome only evidence can still tell; of all underlyings where none is
+        named."""
         count = lots = 0
         oldest = 0
+        row = self._underlyings.index(underlying) if underlying else -1
         for state in self._in_doubt.values():
+            if row >= 0 and self._underlying_of[state.instrument_id] != row:
+                continue
             for request in state.requests:
                 if request.is_unknown:
                     count += 1

@@ -275,6 +275,7 @@ class QuoteDesk:
         group = params.mmp.group
         asked = s.asked()
         credit_usd = s.scheduler.credit_price_usd(group, now_ns)
+        slow_usd = s.params.breaker.slow_gain_usd if name in s.slowed else 0.0
         if ids.size:
             s.quoter.choose(
                 ids,
@@ -300,12 +301,12 @@ class QuoteDesk:
                 valid_until_ns=Ns(now_ns + params.quoting.valid_for_ms * NS_PER_MS),
             ),
             now_ns,
-            gain_min_usd=max(params.quoting.requote_gain_min_usd, credit_usd),
+            gain_min_usd=max(params.quoting.requote_gain_min_usd, credit_usd, slow_usd),
         )
         if plan.messages:
             s.risk.refresh(s.portfolio.position_lots, s.working)
             for planned in plan.messages:
-                self._send(planned, now_ns)
+                self._send(name, planned, now_ns)
 
     def _credits(self, now_ns: Ns) -> Credits:
         throttle = self._s.throttle
@@ -316,23 +317,25 @@ class QuoteDesk:
             pull_messages=throttle.available(Pool.MASS_QUOTES, now_ns, for_cancel=True),
         )
 
-    def _send(self, planned: Planned, now_ns: Ns) -> None:
+    def _send(self, underlying: str, planned: Planned, now_ns: Ns) -> None:
         s = self._s
         request_id = s.outbox.take_id()
         assert request_id == planned.intent.request_id, (request_id, planned.intent.request_id)
         verdict = s.risk.check(planned.intent, s.working, now_ns)
         for refused in verdict.refused:
-            s.metrics.add("mm_risk_refusals_total", control=refused.control)
+            s.count_refusal(refused, now_ns)
         allowed = verdict.allowed
         if not isinstance(allowed, MassQuote) or not allowed.entries:
             return
         if not s.throttle.try_spend(allowed, now_ns):
+            s.metrics.add("mm_risk_refusals_total", control="C6")
             return
         s.working.register(allowed, now_ns)
         s.quoter.approve(planned.ids, s.theo)
         self.settle_ns = max(self.settle_ns, allowed.valid_until_ns)
         s.outbox.put(_record(allowed, s))
         s.outbox.send(allowed)
+        s.breaker.messages[underlying].add_message(now_ns)
         s.metrics.add("mm_orders_total", kind="quote", outcome="sent")
 
 

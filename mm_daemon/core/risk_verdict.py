@@ -37,6 +37,9 @@ class AccountState(msgspec.Struct, frozen=True):
     """Initial margin over margin balance; NaN where unknown."""
 
 
+SIZE_REASONS = (Reason.SIZE_LOTS, Reason.SIZE_NOTIONAL, Reason.SIZE_VEGA)
+"""An order that is too large by itself: never the book's doing."""
+
 CONTROL_OF = {
     Reason.SIZE_LOTS: "C1",
     Reason.SIZE_NOTIONAL: "C1",

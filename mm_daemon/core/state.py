@@ -34,7 +34,7 @@ from mm_daemon.core.portfolio_greeks import (
 from mm_daemon.core.quote_terms import LiveColumns
 from mm_daemon.core.quoter import Quoter
 from mm_daemon.core.risk import RiskGate
-from mm_daemon.core.risk_verdict import AccountState
+from mm_daemon.core.risk_verdict import SIZE_REASONS, AccountState, Refused
 from mm_daemon.core.scheduler import Scheduler
 from mm_daemon.core.skew import Skew
 from mm_daemon.core.theo import FORWARD, PRICE, TheoBoard
@@ -42,6 +42,7 @@ from mm_daemon.core.throttle import Throttle
 from mm_daemon.core.working_orders import WorkingOrders
 from mm_daemon.domain.inputs import Start
 from mm_daemon.domain.params import UnderlyingParams
+from mm_daemon.domain.permission import OPEN, Mask
 from mm_daemon.domain.units import Ns
 
 
@@ -74,13 +75,16 @@ class EngineState:
         self.throttle = Throttle(params.throttle)
         self.client_ids = ClientIds(_label_prefix(start), start.epoch, start.first_sequence)
         self.metrics = MetricBoard(self.underlyings)
-        self.breaker = Breaker(catalog, params)
+        is_open = Mask(start.latch_permission, start.latch_tasks) == OPEN
+        self.breaker = Breaker(catalog, params, is_latched=not is_open)
         self.hedger = Hedger(catalog, params.underlyings)
         self.flattener = Flattener(catalog, params.underlyings)
         self.reconcile_broken_since_ns = 0
         """When the last reconcile was first found to differ; 0 = it is clean."""
         self.foreign_fills = 0
         """Trades of orders that are not ours, since a person last looked (C30)."""
+        self.slowed: dict[str, str] = {}
+        """Underlyings whose quotes move only for a larger gain, and the control that says so."""
         self.fits_accepted: dict[str, int] = {}
         self.margin_use: dict[str, float] = {}
         """Initial margin over margin balance, by currency, as the venue last stated."""
@@ -148,6 +152,12 @@ class EngineState:
         )
         self.risk.refresh_greeks(underlying, self.theo.columns, now_ns)
 
+    def count_refusal(self, refused: Refused, now_ns: Ns) -> None:
+        """Counts what the pre-trade gate refused. Of sizes a storm is one of rejects (C13)."""
+        self.metrics.add("mm_risk_refusals_total", control=refused.control)
+        if refused.reason in SIZE_REASONS:
+            self.breaker.size_refusals.add(now_ns)
+
     def position_greeks(self, underlying: str) -> GreekTotals:
         """Greeks of what is held, NaN where something held has none now."""
         board = self.theo.columns[PRICE : FORWARD + 1]
@@ -198,6 +208,7 @@ class EngineState:
             self.fits_accepted,
             self.reconcile_broken_since_ns,
             self.foreign_fills,
+            self.slowed,
         )
         hasher.update(repr((words, self.metrics.counts)).encode())
         return hasher.digest()

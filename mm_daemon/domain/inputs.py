@@ -152,6 +152,9 @@ class HealthSample(msgspec.Struct, frozen=True, tag="health"):
     loop_lag_ns: int
     clock_offset_ns: int
     journal_lag_ns: int
+    loop_lag_p99_ns: int = 0
+    """What 99 % of the loop's turns since the last sample were late by at most; 0 = not measured.
+    """
 
 
 StructuredInput = (

@@ -52,6 +52,9 @@ class LatchWanted(msgspec.Struct, frozen=True, tag="latch_wanted"):
     clear: bool
     scope: str = ""
     """The underlying it is about; empty = the whole daemon."""
+    is_hard_stop: bool = False
+    """The process must end after its sweep, and its start stays blocked until a person removes the
+    mark by hand."""
 
 
 class Log(msgspec.Struct, frozen=True, tag="log"):

@@ -154,6 +154,16 @@ class BreakerParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fills_window_lots_max: Count
     fills_window_delta_coin_max: Positive
     fills_window_vega_usd_max: Positive
+    fills_drift_window_s: Positive
+    fills_drift_ratio_max: Positive
+    """C3: the price at which one side of an option fills may drift by this share of itself, beyond
+    what its delta explains, ..."""
+    fills_drift_ticks_max: Whole
+    """... plus this many ticks."""
+    messages_window_s: Positive
+    messages_per_fill_max: Positive
+    """C10: above it a quote moves only for `slow_gain_usd` an hour."""
+    slow_gain_usd: NonNegative
     same_side_streak_max: Count
     repeat_fills_max: Count
     repeat_window_s: Positive
@@ -272,3 +282,6 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reconcile_trades_s: Positive
     reconcile_positions_s: Positive
     request_timeout_ms: Count
+    lease_required: bool = False
+    """The permit comes from a lease that the firm's store grants: where it is lost for T2, all is
+    cancelled and a person resets (C24). Without a store a lost permit pulls and latches nothing."""

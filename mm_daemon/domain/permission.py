@@ -40,6 +40,8 @@ LATCH_FILE: Final = "latch_file"
 FIRM: Final = "firm"
 """The firm's kill, which every instance takes over from the store they share."""
 CONTROL_PREFIX: Final = "control:"
+TWO_PERSONS_MARK: Final = "two persons: "
+"""Begins the reason of an entry that one person's reset is not enough for."""
 
 SOURCE_BYTES_MAX: Final = 47
 REASON_BYTES_MAX: Final = 247

@@ -408,6 +408,8 @@ class Trader:
             source, mask, wanted.reason, ts_ns=time.time_ns(), scope=wanted.scope
         )
         self._disk.submit(self._latch.persist)
+        if wanted.is_hard_stop:
+            self._disk.submit(self._latch.block_start, f"{source}: {wanted.reason}")
         self._want_flush()
 
     def log(self, ts_ns: Ns, line: Log) -> None:

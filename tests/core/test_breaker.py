@@ -9,13 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from mm_daemon.core.breaker import (
-    REPEAT_INSTRUMENTS_MAX,
-    Breaker,
-    Effects,
-    ScanInputs,
-    ScanResult,
-)
+from mm_daemon.core.breaker import Breaker, Effects
+from mm_daemon.core.breaker_scan import REPEAT_INSTRUMENTS_MAX, ScanInputs, ScanResult
 from mm_daemon.core.breaker_windows import FillWindow, LossWindow, RejectWindow
 from mm_daemon.core.controls import (
     CONTROLS,
@@ -46,10 +41,14 @@ CALM_UNDERLYING = UnderlyingSample(
     model_age_ns=0,
     model_faults=0,
     theo_outside=(0.05,) * EXPIRIES,
+    expiry_delta_coin=(0.0,) * EXPIRIES,
+    expiry_delta_coin_max=4.0,
     hedge_escalation=0,
     fills_lots=0,
     fills_delta_coin=0.0,
     fills_vega_usd=0.0,
+    fills_drift=0.0,
+    messages_per_fill=10.0,
     streak=0,
     unknown_orders=0,
     unknown_age_ns=0,
@@ -58,14 +57,18 @@ CALM_UNDERLYING = UnderlyingSample(
 CALM = Sample(
     underlyings=(CALM_UNDERLYING,),
     rejects_10s=0,
+    size_refusals_10s=0,
     clock_offset_ns=0,
+    venue_offset_ns=0,
     loop_lag_ns=0,
+    loop_lag_held_ns=0,
     journal_lag_ns=0,
     journal_failed=False,
     permit_age_ns=0,
     feed_silence_ns=0,
     sessions_ready=True,
     settings_confirmed=True,
+    trading_lost_ns=0,
     reconcile_broken=False,
     reconcile_broken_ns=0,
     foreign_orders=0,
@@ -91,7 +94,9 @@ def at(seconds: float) -> Ns:
 
 BROKEN = {"reconcile_broken": True}
 CASES: dict[str, list[dict[str, Any]]] = {
+    "C3": [{"fills_drift": 1.01}, {"fills_drift": math.nan}],
     "C5": [{"margin_use": 0.86}, {"margin_use": math.nan}],
+    "C10": [{"messages_per_fill": 2_001.0}],
     "C11": [
         {"loss_day_usd": 10_001.0},
         {"loss_hour_usd": 5_001.0},
@@ -106,30 +111,33 @@ CASES: dict[str, list[dict[str, Any]]] = {
     ],
     "C12.streak": [{"streak": 6}, {"streak": -6}],
     "C13": [{"rejects_10s": 21}],
+    "C13.size": [{"size_refusals_10s": 3}],
     "C14.index": [{"index_age_ns": 5_001 * NS_PER_MS}],
     "C14.surface": [{"surface_age_ns": 61 * NS_PER_S}, {"surface_rms_vp": math.nan}],
-    "C14.theo_widen": [{"theo_outside": (0.0, 0.16)}, {"theo_outside": (math.nan, 0.0)}],
     "C14.theo_halt": [{"theo_outside": (0.31, 0.0)}],
+    "C14.theo_widen": [{"theo_outside": (0.0, 0.16)}, {"theo_outside": (math.nan, 0.0)}],
     "C16": [{"index_divergence_bps": 50.1}, {"index_divergence_bps": math.nan}],
     "C17": [{"model_faults": 1}, {"model_age_ns": 121 * NS_PER_S}],
     "C17.repeated": [{"model_faults": 10}],
-    "C18": [{"clock_offset_ns": -251 * NS_PER_MS}],
+    "C18": [{"clock_offset_ns": -251 * NS_PER_MS}, {"venue_offset_ns": 251 * NS_PER_MS}],
     "C19": [
         {"sessions_ready": False},
         {"settings_confirmed": False},
         {"feed_silence_ns": 3_001 * NS_PER_MS},
     ],
+    "C19.lasting": [{"trading_lost_ns": 11 * NS_PER_S}],
     "C20": [BROKEN],
     "C20.lasting": [{**BROKEN, "reconcile_broken_ns": 31 * NS_PER_S}],
     "C21": [{"unknown_orders": 51}, {"unknown_age_ns": 6 * NS_PER_S}],
-    "C22": [{"loop_lag_ns": 251 * NS_PER_MS}],
+    "C22": [{"loop_lag_held_ns": 251 * NS_PER_MS}, {"loop_lag_ns": 1_001 * NS_PER_MS}],
     "C23": [{"journal_failed": True}, {"journal_lag_ns": 1_001 * NS_PER_MS}],
-    "C24.quote": [{"permit_age_ns": 4 * NS_PER_S}],
     "C24.order": [{"permit_age_ns": 11 * NS_PER_S}],
+    "C24.quote": [{"permit_age_ns": 4 * NS_PER_S}],
     "C25": [{"newer_epoch_seen": True}],
-    "C28.widen": [{"hedge_escalation": 1}],
     "C28": [{"hedge_escalation": 2}],
+    "C28.widen": [{"hedge_escalation": 1}],
     "C30": [{"foreign_orders": 1}],
+    "C34": [{"expiry_delta_coin": (0.0, -4.1)}, {"expiry_delta_coin": (math.nan, 0.0)}],
 }
 BY_ID = {control.id: control for control in CONTROLS}
 
@@ -140,18 +148,22 @@ def breaker() -> Breaker:
 
 def test_every_row_has_a_case_and_a_number_of_the_published_table() -> None:
     assert list(CASES) == [control.id for control in CONTROLS]
-    for row in (*CONTROLS, *QUICK_CONTROLS):
-        assert number_of(row.id) in METRIC_CONTROLS
-        assert row.trigger
+    texts = [*((row.id, row.trigger) for row in CONTROLS)]
+    texts += [(row.id, row.trigger) for row in QUICK_CONTROLS]
+    for id_, trigger in texts:
+        assert number_of(id_) in METRIC_CONTROLS
+        assert trigger
 
 
 def test_a_calm_desk_trips_nothing() -> None:
     effects = breaker().evaluate(CALM, T0)
     assert effects == Effects(
         halted=("",),
+        frozen=("",),
         width=(1.0,),
         wide_expiries=((),),
         use_analytic=(False,),
+        is_slow=(False,),
         blocked_expiries=((),),
         is_venue_pulled=False,
         latches=(),
@@ -182,17 +194,22 @@ def test_control_trips_acts_and_resets_by_its_rule(
     cleared = [latch for latch in after.latches if latch.source == control_id]
     if control.reset is Reset.AUTO:
         assert not is_active
-        is_latching = control.level in (Level.VENUE, Level.FIRM) and control.action.mask
-        assert [latch.clear for latch in cleared] == ([True] if is_latching else [])
+        assert [latch.clear for latch in cleared] == ([True] if control.is_latched else [])
     else:
         assert is_active
         assert cleared == []
-        desk.reset()
+        assert desk.reset(at(40.0)) == ()
         desk.evaluate(CALM, at(100.0))
         assert desk.active() == ()
 
 
 def _acts(level: Level, action: Action, effects: Effects, control_id: str, desk: Breaker) -> bool:
+    if action is Action.HEDGE:
+        return not any((effects.halted[0], *effects.blocked_expiries[0], effects.is_venue_pulled))
+    if action is Action.SLOW:
+        return effects.is_slow == (True,) and effects.halted == ("",)
+    if action is Action.FREEZE:
+        return effects.halted == effects.frozen == (control_id,)
     if level in (Level.VENUE, Level.FIRM):
         latches = [latch for latch in effects.latches if latch.source == control_id]
         if action is Action.PULL:
@@ -205,18 +222,20 @@ def _acts(level: Level, action: Action, effects: Effects, control_id: str, desk:
     if action is Action.WIDEN:
         return effects.width[0] > 1.0
     if action is Action.FALL_BACK:
-        return effects.use_analytic[0]
+        return effects.use_analytic[0] and effects.width[0] > 1.0
     if action is Action.PULL_SIDE:
         result = scan(desk)
         return bool(result.blocked_bid.any()) != bool(result.blocked_ask.any())
     if level is Level.EXPIRY:
         return len(effects.blocked_expiries[0]) == 1 and effects.halted == ("",)
-    return effects.halted == (control_id,)
+    scopes = [latch.scope for latch in effects.latches if latch.source == control_id]
+    is_person = BY_ID[control_id].reset is not Reset.AUTO
+    return effects.halted == (control_id,) and scopes == (["BTC"] if is_person else [])
 
 
 def test_a_trip_latches_once_and_again_after_it_was_cleared() -> None:
     desk = breaker()
-    bad = sample(loop_lag_ns=NS_PER_S)
+    bad = sample(loop_lag_ns=2 * NS_PER_S)
     seen = []
     for seconds, one in ((0, bad), (1, bad), (2, CALM), (20, CALM), (21, CALM), (22, bad)):
         effects = desk.evaluate(one, at(seconds))
@@ -238,7 +257,7 @@ def test_a_condition_that_still_holds_trips_again_after_a_reset() -> None:
     desk = breaker()
     bad = sample(foreign_orders=1)
     desk.evaluate(bad, T0)
-    desk.reset()
+    desk.reset(T0)
     effects = desk.evaluate(bad, at(1))
     assert effects.tripped == ("C30",)
     assert [latch.clear for latch in effects.latches] == [False]
@@ -347,7 +366,7 @@ def test_c7_blocks_an_instrument_filled_too_often_until_a_person_resets() -> Non
     fill(desk, CALL, Side.BUY, T0)
     assert np.flatnonzero(scan(desk).blocked_bid).tolist() == [CALL]
     assert scan(desk, at(3_600)).blocked_bid.any()
-    desk.reset(("C7",))
+    desk.reset(T0, ("C7",))
     assert not scan(desk).blocked_bid.any()
 
 
