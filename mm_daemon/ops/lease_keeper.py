@@ -76,7 +76,6 @@ class LeaseKeeper:
 
     async def run(self) -> None:
         """Holds or waits until cancelled; then lets go, if no trader lives that relies on it."""
-        self._floor = self._epochs.read()
         self._go_on()
         helpers = [asyncio.create_task(self._publish_often()), asyncio.create_task(self._listen())]
         try:
@@ -137,6 +136,7 @@ class LeaseKeeper:
     async def _acquire(self, asked_ns: int) -> float:
         """Seconds until the next question."""
         times = self._times
+        self._floor = max(self._floor, await asyncio.to_thread(self._epochs.read))
         answer = await self._bus.acquire(
             self._token,
             ttl_ns=times.ttl_ns,

@@ -114,8 +114,12 @@ async def _serve(settings: OpsSettings) -> None:
     ]
     log.info("ops_started", control=settings.control_listen, metrics=settings.metrics_listen)
     tasks = [asyncio.create_task(trader.run()), asyncio.create_task(house.tenure.run())]
+    tasks.append(asyncio.create_task(_until(stop)))
     try:
-        await stop.wait()
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            # What ends by itself has met a defect: the guard starts ops again.
+            task.result()
     finally:
         for task in tasks:
             task.cancel()
@@ -123,6 +127,10 @@ async def _serve(settings: OpsSettings) -> None:
         for runner in runners:
             await runner.cleanup()
         around.audit.close()
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
 
 
 async def _listen(app: web.Application, listen: str, unix: Path | None) -> web.AppRunner:
