@@ -92,6 +92,12 @@ class AccountFlow:
 
     def after_fill(self, fill: FillEvidence, now_ns: Ns) -> None:
         """A fill was booked: on the ledger at once; leans, limits and hedges look again."""
+        s = self._s
+        taken = s.adjustments.on_fill(fill, s.portfolio, s.catalog)
+        if taken:
+            s.risk.refresh_all(s.portfolio.position_lots, s.working)
+            name = s.names[fill.instrument_id]
+            s.outbox.log("warning", "adjustment_taken_back", instrument=name, lots=taken)
         self._account.record_fill(fill, now_ns)
         self._quotes.relean(self._s.catalog.instruments[fill.instrument_id].underlying)
         self._hedges.on_fill(fill)

@@ -61,6 +61,7 @@ from mm_daemon.domain.events import (
 )
 from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.inputs import (
+    AdoptVenue,
     Drain,
     HealthSample,
     Input,
@@ -147,6 +148,7 @@ class Engine:
             HealthSample: self._on_health,
             Withheld: self._on_withheld,
             OperatorReset: self._on_reset,
+            AdoptVenue: self._on_adopt,
             Drain: self._on_drain,
         }
 
@@ -372,6 +374,10 @@ class Engine:
             if not event.scope:
                 self.state.foreign_fills = 0
             self.quotes.invalidate(event.scope)
+
+    def _on_adopt(self, event: AdoptVenue, now_ns: Ns) -> None:
+        if self.state is not None:
+            self.reconciles.adopt(event, now_ns)
 
     def _on_drain(self, event: Drain, now_ns: Ns) -> None:
         self.modes.is_draining = True

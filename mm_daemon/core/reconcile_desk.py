@@ -11,7 +11,14 @@ from collections.abc import Callable
 from mm_daemon.core import absence
 from mm_daemon.core.order_state import WorkingOrder
 from mm_daemon.core.reconcile import Cut, Reconciler, Task
-from mm_daemon.core.reconcile_verdict import Books, Conclusion, cancels, judge, targeted_reads
+from mm_daemon.core.reconcile_verdict import (
+    Books,
+    Conclusion,
+    adjustments,
+    cancels,
+    judge,
+    targeted_reads,
+)
 from mm_daemon.core.state import EngineState
 from mm_daemon.core.throttle import Pool
 from mm_daemon.domain.events import (
@@ -22,13 +29,17 @@ from mm_daemon.domain.events import (
     QueryFailed,
     TradesRead,
 )
+from mm_daemon.domain.inputs import AdoptVenue
 from mm_daemon.domain.intents import CancelQuotes
 from mm_daemon.domain.orders import AccountEvidence, FillEvidence, OrderEvidence
-from mm_daemon.domain.units import Ns
+from mm_daemon.domain.units import NS_PER_S, Ns
 
 QUERIES_KEPT = 4
 """Queries that are left for sweeps and targeted reads."""
 BREAKS_LOGGED_MAX = 10
+ADOPT_AFTER_NS = 30 * NS_PER_S
+"""A break must have stood this long before a person may have it adjusted away: what is only late
+comes meanwhile."""
 
 Answer = OpenOrdersRead | TradesRead | PositionsRead | AccountsRead | QueryFailed
 
@@ -53,6 +64,8 @@ class ReconcileDesk:
         self.foreign_orders = 0
         self.newer_epoch_seen = False
         self.breaks: dict[str, int] = {}
+        self._adopt_for = ""
+        """Who wants the venue's positions adopted at the next whole picture."""
 
     @property
     def is_holding(self) -> bool:
@@ -71,6 +84,23 @@ class ReconcileDesk:
 
     def request_full(self, now_ns: Ns) -> None:
         self.reconciler.request(Task.FULL, now_ns)
+
+    def adopt(self, wanted: AdoptVenue, now_ns: Ns) -> None:
+        """A person says that the venue is right: its positions are taken at the next whole picture,
+        where the break has stood for long and nothing parked explains it."""
+        s = self._s
+        broken_ns = s.reconcile_broken_since_ns
+        why = ""
+        if not broken_ns or now_ns - broken_ns < ADOPT_AFTER_NS:
+            why = "no break has stood for long enough"
+        elif s.portfolio.parked:
+            why = "fills are parked: they may explain it"
+        if why:
+            s.outbox.log("warning", "adoption_refused", actor=wanted.actor, reason=why)
+            return
+        self._adopt_for = wanted.actor
+        s.outbox.log("warning", "adoption_wanted", actor=wanted.actor, reason=wanted.reason)
+        self.request_full(now_ns)
 
     def poll(self, now_ns: Ns) -> None:
         """Asks what is due."""
@@ -103,6 +133,7 @@ class ReconcileDesk:
             self.foreign_orders,
             self.newer_epoch_seen,
             self.breaks,
+            self._adopt_for,
         )
 
     def _books(self) -> Books:
@@ -129,11 +160,33 @@ class ReconcileDesk:
         if conclusion.fills_applied or cut.task >= Task.FULL:
             s.risk.refresh_all(s.portfolio.position_lots, s.working)
         self._clean_up(conclusion, now_ns)
-        self._note(conclusion, now_ns)
+        self._note(conclusion, cut, now_ns)
+        if self._adopt_for and cut.task >= Task.FULL and cut.is_consistent:
+            self._adjust(conclusion, cut, now_ns)
         if cut.orders is not None:
             for read, order in targeted_reads(self._books(), s.outbox.take_id, now_ns):
                 self._targets[read.request_id] = (order, now_ns)
                 s.outbox.send(read)
+
+    def _adjust(self, conclusion: Conclusion, cut: Cut, now_ns: Ns) -> None:
+        s, actor = self._s, self._adopt_for
+        self._adopt_for = ""
+        for record in adjustments(conclusion, cut, self._books()):
+            if not s.adjustments.book(record, s.portfolio, s.catalog):
+                continue
+            s.outbox.put(record)
+            s.metrics.add("mm_adjustments_total")
+            s.outbox.log(
+                "error",
+                "position_adjusted",
+                adjustment_id=record.adjustment_id,
+                instrument=record.instrument,
+                lots=record.lots,
+                actor=actor,
+                page=True,
+            )
+        s.risk.refresh_all(s.portfolio.position_lots, s.working)
+        self.request_full(now_ns)
 
     def _clean_up(self, conclusion: Conclusion, now_ns: Ns) -> None:
         """Our own leftovers of an earlier life go."""
@@ -156,19 +209,25 @@ class ReconcileDesk:
             s.working.register(intent, now_ns)
             s.outbox.send(intent)
 
-    def _note(self, conclusion: Conclusion, now_ns: Ns) -> None:
+    def _note(self, conclusion: Conclusion, cut: Cut, now_ns: Ns) -> None:
+        """What stands now: a look at open orders alone does not clear a break of positions."""
         s = self._s
         whole = conclusion.task >= Task.FULL
         self.foreign_orders = len(conclusion.foreign)
         self.newer_epoch_seen = self.newer_epoch_seen or conclusion.newer_epoch_seen
-        self.breaks = {}
+        looked = ["order", "fill"]
+        looked += ["position"] if cut.positions is not None and cut.is_consistent else []
+        looked += ["cash"] if cut.accounts is not None and cut.is_consistent else []
+        for kind in looked:
+            self.breaks.pop(kind, None)
         for one in conclusion.breaks:
             self.breaks[one.kind] = self.breaks.get(one.kind, 0) + 1
-        if conclusion.is_clean:
+        is_broken = any(kind != "cash" for kind in self.breaks)
+        if is_broken:
+            s.reconcile_broken_since_ns = s.reconcile_broken_since_ns or now_ns
+        elif conclusion.is_clean:
             self.last_clean_ns = now_ns
             s.reconcile_broken_since_ns = 0
-        elif not s.reconcile_broken_since_ns and any(b.kind != "cash" for b in conclusion.breaks):
-            s.reconcile_broken_since_ns = now_ns
         if whole and conclusion.is_clean and not s.modes.is_reconciled:
             s.modes.is_reconciled = True
             s.outbox.log("info", "reconciled", task=conclusion.task.name.lower())

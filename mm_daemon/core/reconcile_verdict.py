@@ -2,8 +2,8 @@
 
 Trades are booked first, then orders take the newest evidence, and only then anything is compared,
 so that what a stream lost is repaired and not reported. What still differs is a break with its
-numbers. Nothing is adjusted here: `adopt` books the difference, flagged, and is called only on a
-person's word.
+numbers. Nothing is adjusted here: `adjustments` says what would be, and is asked only on a person's
+word.
 
 Orders of ours from an earlier epoch are nobody's any more and are to be cancelled; orders that are
 not ours count as rogue; an order of a newer epoch means that we have lost the fence.
@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from mm_daemon.core import absence
+from mm_daemon.core.adjustments import adjustment_of
 from mm_daemon.core.catalog import Catalog, Ints
 from mm_daemon.core.client_ids import ClientIds, Owner
 from mm_daemon.core.order_state import WorkingOrder
@@ -25,6 +26,7 @@ from mm_daemon.core.reconcile import Cut, Task
 from mm_daemon.core.working_orders import WorkingOrders
 from mm_daemon.domain.intents import CancelOrder, ReadOrder
 from mm_daemon.domain.orders import FillEvidence, OrderEvidence, VenueStatus
+from mm_daemon.domain.outputs import AdjustRecord
 from mm_daemon.domain.units import CoinE8, Ns
 
 TARGETED_READS_MAX = 5
@@ -142,34 +144,31 @@ def cancels(conclusion: Conclusion, next_id: Callable[[], int]) -> list[CancelOr
     ]
 
 
-def adopt(conclusion: Conclusion, cut: Cut, books: Books) -> tuple[Break, ...]:
-    """Books what differs in positions and cash as adjustments, and says which.
+def adjustments(conclusion: Conclusion, cut: Cut, books: Books) -> list[AdjustRecord]:
+    """What would take our positions to the venue's, valued at the venue's mark.
 
-    The last resort, on a person's word only: the venue is right and we do not know why. Positions
-    are valued at the venue's mark.
+    The last resort, on a person's word only: the venue is right and we do not know why. Cash is
+    left alone: the day's settlement takes the venue's.
     """
-    marks = (
-        {}
-        if cut.positions is None
-        else {
-            position.instrument_id: position.mark_price_e8 for position in cut.positions.positions
-        }
-    )
-    adjusted: list[Break] = []
+    if cut.positions is None or cut.accounts is None or not cut.is_consistent:
+        return []
+    marks = {one.instrument_id: one.mark_price_e8 for one in cut.positions.positions}
+    ts_venue_ns = max((one.ts_venue_ns for one in cut.accounts.accounts), default=0)
+    wanted = []
     for one in conclusion.breaks:
-        if one.kind == "position":
+        if one.kind == "position" and one.name in books.catalog.id_of:
             id_ = books.catalog.id_of[one.name]
             price_e8 = marks.get(id_) or books.portfolio.average_price_e8(id_)
-            books.portfolio.adjust_position(id_, one.venue - one.ours, price_e8)
-            adjusted.append(one)
-    cash = [] if cut.accounts is None else cut.accounts.accounts
-    for account in cash:
-        difference = account.balance_e8 - books.portfolio.cash_e8.get(account.currency, 0)
-        if difference:
-            books.portfolio.adjust_cash(account.currency, CoinE8(difference))
-            ours = account.balance_e8 - difference
-            adjusted.append(Break("cash", account.currency, ours, account.balance_e8))
-    return tuple(adjusted)
+            wanted.append(
+                adjustment_of(
+                    one.name,
+                    ours=one.ours,
+                    venue=one.venue,
+                    price_e8=price_e8,
+                    ts_venue_ns=ts_venue_ns,
+                )
+            )
+    return wanted
 
 
 class _Owned(msgspec.Struct):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
+from mm_daemon.core.portfolio import Booking
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.inputs import Start
-from mm_daemon.domain.outputs import CheckpointRecord, FillRecord, LedgerRecord
+from mm_daemon.domain.outputs import AdjustRecord, CheckpointRecord, FillRecord, LedgerRecord
 from mm_daemon.domain.units import NS_PER_S, Ns
 
 CHECKPOINT_NS = 30 * NS_PER_S
@@ -23,6 +24,7 @@ class Saved(msgspec.Struct, frozen=True):
     calibrator: bytes
     breaker: bytes
     accounting: bytes
+    adjustments: bytes = b""
 
 
 class Checkpoints:
@@ -54,6 +56,7 @@ def checkpoint(state: EngineState) -> CheckpointRecord:
         calibrator=state.calibrator.checkpoint(),
         breaker=state.breaker.checkpoint(),
         accounting=b"",
+        adjustments=state.adjustments.checkpoint(),
     )
     return CheckpointRecord(
         next_sequence=max(state.client_ids.next_sequence, state.outbox.next_id),
@@ -73,11 +76,16 @@ def restore(state: EngineState, start: Start) -> int:
     state.portfolio.restore(saved.portfolio)
     state.calibrator.restore(saved.calibrator)
     state.breaker.restore(saved.breaker)
+    if saved.adjustments:
+        state.adjustments.restore(saved.adjustments)
     applied = 0
     for record in msgspec.msgpack.decode(start.ledger_tail, type=list[LedgerRecord]):
         if isinstance(record, FillRecord):
             instrument_id = state.catalog.id_of.get(record.instrument, -1)
             fill = msgspec.structs.replace(record.fill, instrument_id=instrument_id)
-            state.portfolio.book(fill)
+            if state.portfolio.book(fill) is Booking.APPLIED:
+                state.adjustments.on_fill(fill, state.portfolio, state.catalog)
             applied += 1
+        elif isinstance(record, AdjustRecord):
+            state.adjustments.book(record, state.portfolio, state.catalog)
     return applied

@@ -9,6 +9,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from mm_daemon.core.adjustments import Adjustments
 from mm_daemon.core.breaker import Breaker
 from mm_daemon.core.calibrator import Calibrator
 from mm_daemon.core.catalog import Catalog, Floats, Ints
@@ -71,6 +72,7 @@ class EngineState:
         self.scheduler = Scheduler()
         self.working = WorkingOrders(catalog)
         self.portfolio = Portfolio(catalog)
+        self.adjustments = Adjustments()
         self.risk = RiskGate(catalog, params)
         self.throttle = Throttle(params.throttle)
         self.client_ids = ClientIds(_label_prefix(start), start.epoch, start.first_sequence)
@@ -194,6 +196,7 @@ class EngineState:
             self.scheduler,
             self.working,
             self.portfolio,
+            self.adjustments,
             self.risk,
             self.throttle,
             self.breaker,

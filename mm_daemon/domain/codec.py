@@ -17,6 +17,7 @@ from mm_daemon.domain.errors import InvariantError
 from mm_daemon.domain.frames import Conn, FrameKind, OutFrame
 from mm_daemon.domain.inputs import Flush, FrameIn, Input, StructuredInput, TimerFired
 from mm_daemon.domain.outputs import (
+    AdjustRecord,
     Ask,
     CheckpointRecord,
     Disconnect,
@@ -45,7 +46,7 @@ Record = tuple[int, int, bytes]
 """(record type, flags, payload)."""
 
 _StructuredOutput = Ask | Disconnect | LatchWanted | Log | Drained | LedgerRecord
-_LEDGER_TYPES = (IntentRecord, QuoteRecord, FillRecord, CheckpointRecord)
+_LEDGER_TYPES = (IntentRecord, QuoteRecord, FillRecord, AdjustRecord, CheckpointRecord)
 _FRAME_HEAD = struct.Struct("<BBQQQb")
 _encoder = msgspec.msgpack.Encoder()
 _input_decoder: msgspec.msgpack.Decoder[StructuredInput] = msgspec.msgpack.Decoder(StructuredInput)

@@ -124,6 +124,13 @@ class OperatorReset(msgspec.Struct, frozen=True, tag="operator_reset"):
     only the stages begin, nothing is lifted yet."""
 
 
+class AdoptVenue(msgspec.Struct, frozen=True, tag="adopt_venue"):
+    """A person's word that the venue's positions are right where ours differ and stay so."""
+
+    actor: str
+    reason: str
+
+
 class LatchChanged(msgspec.Struct, frozen=True, tag="latch"):
     """The effective permission and tasks of the latch at `generation`: of the whole daemon, and
     (`scoped`, see `permission.scope_mask`) of each underlying's own latch in the order of the
@@ -168,6 +175,7 @@ StructuredInput = (
     | Drain
     | TraderKnob
     | OperatorReset
+    | AdoptVenue
     | LatchChanged
     | PermitChanged
     | Withheld

@@ -108,6 +108,17 @@ class FillRecord(msgspec.Struct, frozen=True, tag="fill_applied"):
     theo_at_fill: float
 
 
+class AdjustRecord(msgspec.Struct, frozen=True, tag="adjust"):
+    """Ledger: a position taken from the venue on a person's word, for trades up to `ts_venue_ns`
+    that the venue has not shown. Its id follows from what it corrects."""
+
+    adjustment_id: str
+    instrument: str
+    lots: int
+    price_e8: int
+    ts_venue_ns: int
+
+
 class CheckpointRecord(msgspec.Struct, frozen=True, tag="checkpoint"):
     """Ledger: calibration state, counters and the newest applied venue times, for a restart."""
 
@@ -116,6 +127,6 @@ class CheckpointRecord(msgspec.Struct, frozen=True, tag="checkpoint"):
     state: bytes
 
 
-LedgerRecord = IntentRecord | QuoteRecord | FillRecord | CheckpointRecord
+LedgerRecord = IntentRecord | QuoteRecord | FillRecord | AdjustRecord | CheckpointRecord
 Ask = AskFit | AskInference | AskFactors
 Output = OutFrame | Ask | Disconnect | LatchWanted | Log | Drained | LedgerRecord

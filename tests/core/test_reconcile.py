@@ -16,7 +16,7 @@ from mm_daemon.core.reconcile_verdict import (
     Books,
     Break,
     Conclusion,
-    adopt,
+    adjustments,
     cancels,
     judge,
     targeted_reads,
@@ -552,15 +552,17 @@ def test_a_parked_fill_is_a_break_until_its_instrument_is_known(desk: Desk) -> N
     assert desk.run(Task.TRADES).breaks == (Break("fill", "t", 0, 1),)
 
 
-def test_a_person_may_adopt_the_venue_and_is_told_what_was_booked(desk: Desk) -> None:
+def test_what_would_adopt_the_venue_is_the_same_however_often_it_is_asked(desk: Desk) -> None:
     desk.stream(fill_evidence("ghost", "q", PUT, Side.BUY, 4, ts=900 * NS_PER_S))
     conclusion = desk.run(Task.POSITIONS)
     assert desk.last_cut is not None
-    adjusted = adopt(conclusion, desk.last_cut, desk.books)
-    assert [one.kind for one in adjusted] == ["position"], "at the price paid cash is right again"
+    (record,) = adjustments(conclusion, desk.last_cut, desk.books)
+    assert (record.instrument, record.lots) == ("BTC-N-P", -4)
+    assert adjustments(conclusion, desk.last_cut, desk.books) == [record]
+    desk.portfolio.adjust_position(PUT, record.lots, record.price_e8)
     again = desk.run(Task.POSITIONS)
     assert again.is_clean
-    assert again.breaks == ()
+    assert again.breaks == (), "at the price paid cash is right again"
 
 
 @given(
