@@ -8,6 +8,7 @@ import pytest
 
 from mm_daemon.core.engine import Engine
 from mm_daemon.core.flatten import FlattenState
+from mm_daemon.core.hedger import HedgeState
 from mm_daemon.domain.outputs import Log
 from mm_daemon.domain.permission import FLATTEN
 from mm_daemon.node.node import Node
@@ -177,13 +178,21 @@ def test_a_lifted_flatten_takes_its_orders_back_and_quotes_again(tmp_path: Path)
 
 def test_hedge_only_sends_hedges_that_reduce_and_nothing_else(tmp_path: Path) -> None:
     sim = quoting(simulation("busy", tmp_path, seed=1))
-    # Delta beyond its band, with hedging held back so that it stays there.
-    engine_of(sim).modes.hedge_halted["BTC"] = "test"
-    sim.run_for(15.0)
+    # Nothing can be hedged until the kill, so that a delta is left to be hedged after it.
+    sim.venue.refusing.append(
+        Refusing((b'"immediate_or_cancel"',), INVALID_PARAMS, "not permitted now", 10_000)
+    )
+    state = engine_of(sim).state
+    assert state is not None
+
+    def hedge() -> HedgeState:
+        return state.hedger.state("BTC", engine_of(sim)._now_ns)
+
+    assert sim.run_until_true(lambda: abs(hedge().delta_coin) > hedge().band_coin + 0.01, 60.0)
     sim.kill("hedge_only")
     sim.run_for(0.5)
     step, before = sim.scheduler.steps, sim.venue_books().positions_e8
-    engine_of(sim).modes.hedge_halted.clear()
+    sim.venue.refusing.clear()
     sim.run_for(10.0)
     orders = arrived_since(sim, step)
     assert orders
@@ -191,9 +200,5 @@ def test_hedge_only_sends_hedges_that_reduce_and_nothing_else(tmp_path: Path) ->
     after = sim.venue_books().positions_e8
     assert after.pop("BTC-PERPETUAL", 0) != before.pop("BTC-PERPETUAL", 0)
     assert after == before
-    hedges = [float(line.fields["delta_before_coin"]) for line in said(sim, "hedge")]
-    state = engine_of(sim).state
-    assert state is not None
-    hedge = state.hedger.state("BTC", engine_of(sim)._now_ns)
-    assert abs(hedge.delta_coin) <= hedge.band_coin < abs(hedges[0])
+    assert abs(hedge().delta_coin) <= hedge().band_coin
     assert not said(sim, "frame_withheld")
