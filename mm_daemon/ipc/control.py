@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from mm_daemon.domain.permission import Mask
+from mm_daemon.domain.permission import WHOLE, Mask
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.layout import Layout
 from mm_daemon.ipc.page import (
@@ -47,18 +47,22 @@ def open_latch(layout: Layout) -> LatchStore:
     return LatchStore(layout.latch, live_page(layout))
 
 
-def raise_everywhere(layout: Layout, source: str, mask: Mask, reason: str, *, ts_ns: int) -> Raised:
-    """Narrow whatever there is and wake the trader; returns when the latch is on the disk.
+def raise_everywhere(
+    layout: Layout, source: str, mask: Mask, reason: str, *, ts_ns: int, scope: str = WHOLE
+) -> Raised:
+    """Narrow whatever there is, of the whole daemon or of one underlying, and wake the trader;
+    returns when the latch is on the disk.
 
     Raises: OSError where the disk refuses; every page is narrowed all the same.
     """
     page = live_page(layout)
     store = LatchStore(layout.latch, page)
     if page is None:
-        _narrow_leftover(layout, source, mask, reason, ts_ns)
+        _narrow_leftover(layout, source, mask, reason, ts_ns, scope)
         wake(layout.wake)
-        return Raised(store.raise_latch(source, mask, reason, ts_ns=ts_ns), None)
-    generation = store.raise_page(source, mask, reason, ts_ns=ts_ns)
+        generation = store.raise_latch(source, mask, reason, ts_ns=ts_ns, scope=scope)
+        return Raised(generation, None)
+    generation = store.raise_page(source, mask, reason, ts_ns=ts_ns, scope=scope)
     wake(layout.wake)
     store.persist()
     return Raised(generation, page)
@@ -92,8 +96,11 @@ def _attach(layout: Layout) -> Page | None:
         return None
 
 
-def _narrow_leftover(layout: Layout, source: str, mask: Mask, reason: str, ts_ns: int) -> None:
+def _narrow_leftover(
+    layout: Layout, source: str, mask: Mask, reason: str, ts_ns: int, scope: str
+) -> None:
     page = _attach(layout)
     if page is not None:
-        LatchStore(layout.latch, page).raise_page(source, mask, reason, ts_ns=ts_ns)
+        store = LatchStore(layout.latch, page)
+        store.raise_page(source, mask, reason, ts_ns=ts_ns, scope=scope)
         page.close()

@@ -106,3 +106,15 @@ def test_reset_from_outside_goes_to_the_living_page_or_to_the_file(layout: Layou
     assert isinstance(open_latch(layout).reset(generation), LatchState)
     assert page.permission == OPEN.permission
     owner.release()
+
+
+def test_a_kill_of_one_underlying_without_a_daemon_holds_for_the_next_start(
+    tmp_path: Path,
+) -> None:
+    layout = Layout(tmp_path / "run", tmp_path / "state")
+    layout.create()
+    LatchStore(layout.latch, None).init(ts_ns=1)
+    raise_everywhere(layout, OPERATOR, CANCEL_ALL, "kill", ts_ns=2, scope="BTC")
+    state = LatchStore(layout.latch, None).load()
+    assert state.effective("BTC") == CANCEL_ALL
+    assert state.effective("ETH") == state.effective() != CANCEL_ALL
