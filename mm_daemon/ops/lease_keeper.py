@@ -206,7 +206,8 @@ class LeaseKeeper:
                 until_ns=lease.until_ns,
                 permit_deadline_ns=lease.permit_deadline_ns(now_ns, self._times),
                 renewed_ns=self._proved_ns,
-            )
+            ),
+            now_ns,
         )
         if state is not self._said_state:
             self._log.info("lease_state", state=state.name.lower(), tenure=lease.tenure)

@@ -115,7 +115,8 @@ class LocalPermit:
                 until_ns=self._lease.until_ns,
                 permit_deadline_ns=self._lease.permit_deadline_ns(now_ns, self._times),
                 renewed_ns=self._renewed_ns,
-            )
+            ),
+            now_ns,
         )
 
     def _turn(self, now_ns: int) -> None:

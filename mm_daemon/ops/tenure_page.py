@@ -29,6 +29,7 @@ class Standing:
     fence: int
     until_ns: int
     permit_deadline_ns: int
+    """Only looked at where the lease is held."""
     renewed_ns: int
 
 
@@ -38,11 +39,10 @@ class TenurePage:
     def __init__(self, page: Page) -> None:
         self._words = page.words
 
-    def publish(self, standing: Standing) -> None:
+    def publish(self, standing: Standing, now_ns: int) -> None:
         """Cheap, and idempotent: to be called as often as time may have changed something."""
         words = self._words
-        is_of_tenure = words[TRADER_TENURE] == standing.fence
-        deadline_ns = standing.permit_deadline_ns if is_of_tenure and standing.fence else 0
+        deadline_ns = self._permit_deadline_ns(standing, now_ns)
         if deadline_ns < words[PERMIT_DEADLINE_MONO_NS]:
             words[PERMIT_DEADLINE_MONO_NS] = deadline_ns
         words[LEASE_UNTIL_MONO_NS] = standing.until_ns
@@ -50,6 +50,15 @@ class TenurePage:
         words[LEASE_STATE] = standing.state
         words[PERMIT_RENEWED_MONO_NS] = standing.renewed_ns
         words[PERMIT_DEADLINE_MONO_NS] = deadline_ns
+
+    def _permit_deadline_ns(self, standing: Standing, now_ns: int) -> int:
+        """A permit that was taken away ended now, or before: its age counts from there. 0 is for a
+        trader that never had one: it has none to lose."""
+        if not standing.fence:
+            return min(self._words[PERMIT_DEADLINE_MONO_NS], now_ns)
+        if standing.state is LeaseState.HELD and self._words[TRADER_TENURE] == standing.fence:
+            return standing.permit_deadline_ns
+        return 0
 
     def found(self) -> Standing:
         """What ops of a former life left here; all zero on a fresh page."""

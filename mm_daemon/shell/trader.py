@@ -309,7 +309,8 @@ class Trader:
         permit_mono_ns = self._page.words[PERMIT_DEADLINE_MONO_NS]
         if permit_mono_ns != self._permit_mono_ns:
             self._permit_mono_ns = permit_mono_ns
-            deadline = Ns(permit_mono_ns + self._clock.wall_offset_ns)
+            never = permit_mono_ns == 0
+            deadline = Ns(0 if never else permit_mono_ns + self._clock.wall_offset_ns)
             self._pump.feed(PermitChanged(deadline_ns=deadline))
             changed = True
         word = self._gate.observe()
