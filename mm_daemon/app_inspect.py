@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def check(config_path: Path | None) -> dict[str, Any]:
     """`mm-daemon check`, as plain values. ConfigError where the configuration is not whole."""
+    from mm_daemon.app_lease import ask_store
     from mm_daemon.run.check import CheckPlan, Key
     from mm_daemon.run.check import check as run_check
     from mm_daemon.venues.deribit import preflight
@@ -47,6 +48,7 @@ def check(config_path: Path | None) -> dict[str, Any]:
             trading_key=trading,
             guard_key=guard,
             preflight=preflight,
+            ask_store=(lambda: ask_store(config)) if config.redis.url else None,
         )
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from mm_daemon.config import Config
 from mm_daemon.ops.lease import NS_PER_S, ORDER_VALID_S_MAX, LeaseTimes
 from mm_daemon.ops.lease_setup import LeaseSettings, StoreSettings
-from mm_daemon.ops.redis_bus import Shard
+from mm_daemon.ops.redis_bus import RedisBus, Shard
 
 
 def lease_settings(config: Config, venue_address: str) -> LeaseSettings:
@@ -16,13 +18,7 @@ def lease_settings(config: Config, venue_address: str) -> LeaseSettings:
     permit_s = config.breaker.permit_quote_age_s_max if redis.url else config.ops.permit_s
     store = StoreSettings(redis.url, redis.timeout_s, redis.renew_s, redis.password)
     return LeaseSettings(
-        shard=Shard(
-            firm=redis.firm,
-            environment=config.daemon.environment,
-            venue=config.venue.name,
-            account=config.venue.account,
-            underlyings=tuple(one.name for one in config.underlyings),
-        ),
+        shard=_shard(config),
         shard_name=config.daemon.shard,
         venue_address=venue_address,
         times=LeaseTimes(
@@ -31,4 +27,28 @@ def lease_settings(config: Config, venue_address: str) -> LeaseSettings:
             valid_ns=round((max(ORDER_VALID_S_MAX, quotes_valid_s) + clocks_s) * NS_PER_S),
         ),
         store=store if redis.url else None,
+    )
+
+
+def ask_store(config: Config) -> str:
+    """What the firm's store is, for `mm-daemon check`. Raises StoreError and ConfigError."""
+
+    async def ask() -> str:
+        redis = config.redis
+        bus = RedisBus(redis.url, _shard(config), redis.timeout_s, redis.password)
+        try:
+            return await bus.describe()
+        finally:
+            await bus.close()
+
+    return asyncio.run(ask())
+
+
+def _shard(config: Config) -> Shard:
+    return Shard(
+        firm=config.redis.firm,
+        environment=config.daemon.environment,
+        venue=config.venue.name,
+        account=config.venue.account,
+        underlyings=tuple(one.name for one in config.underlyings),
     )

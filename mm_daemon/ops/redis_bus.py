@@ -163,10 +163,7 @@ class RedisBus:
         answer = await self._run(redis_scripts.ACQUIRE, self._lease_keys(), arguments)
         word, first, second, third = answer[:4]
         if word == "old":
-            least = ".".join(str(part) for part in redis_scripts.VERSION_MIN)
-            raise self._noted(
-                "version", f"{self.where} is Redis {first}, expected {least} or later: upgrade it"
-            )
+            raise self._too_old(first)
         firm = _firm(answer)
         if word == "held":
             return Held(_holder(first), int(second) * NS_PER_MS, int(third), firm)
@@ -185,6 +182,25 @@ class RedisBus:
         order, so nothing of it rests at the venue. Raises StoreError."""
         arguments = [token, tenure, self.shard.channel, int(is_clean)]
         return int(await self._run(redis_scripts.RELEASE, self._lease_keys(), arguments))
+
+    async def describe(self) -> str:
+        """What the store is and who holds our leases, in one sentence; changes nothing.
+
+        Raises: StoreError where it could not serve us.
+        """
+        client = await self._connected()
+        try:
+            found = await self._bounded(client.info("everything"))
+            owners = await self._bounded(client.mget(self.shard.lease_keys))
+        except (exceptions.RedisError, OSError) as error:
+            raise self._error(error) from error
+        version = str(found["redis_version"])
+        if tuple(int(one) for one in version.split(".")[:2]) < redis_scripts.VERSION_MIN:
+            raise self._too_old(version)
+        if found["role"] != "master":
+            raise self._error(exceptions.ReadOnlyError())
+        held = sorted({_holder(owner) for owner in owners if owner})
+        return f"{self.where} is Redis {version}; our leases are with {', '.join(held) or 'nobody'}"
 
     # -- the firm's kill ----------------------------------------------------------------------
 
@@ -284,6 +300,12 @@ class RedisBus:
             }
             self._client = Redis.from_url(self._url, **options)
         return self._client
+
+    def _too_old(self, version: str) -> StoreError:
+        least = ".".join(str(part) for part in redis_scripts.VERSION_MIN)
+        return self._noted(
+            "version", f"{self.where} is Redis {version}, expected {least} or later: upgrade it"
+        )
 
     def _error(self, error: Exception) -> StoreError:
         return self._noted(*self._explain(error))

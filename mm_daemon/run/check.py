@@ -24,6 +24,7 @@ from mm_daemon.domain.errors import ConfigError
 from mm_daemon.domain.permission import permission_names
 from mm_daemon.ipc.control import live_page, open_latch
 from mm_daemon.ipc.layout import Layout
+from mm_daemon.ops.redis_bus import StoreError
 from mm_daemon.venues.preflight import Finding, Preflight
 from mm_daemon.venues.sweep import Call, CallFailed
 
@@ -62,6 +63,8 @@ class CheckPlan:
     trading_key: Key
     guard_key: Key
     preflight: Preflight
+    ask_store: Callable[[], str] | None = None
+    """Says what the firm's store is. Raises StoreError or ConfigError; None where there is none."""
 
 
 def check(plan: CheckPlan) -> dict[str, Any]:
@@ -99,6 +102,15 @@ def _on_this_host(plan: CheckPlan) -> Iterator[Finding]:
     for key, listen in plan.listens:
         yield _port(key, listen, is_running=is_running)
     yield _latch(plan.layout, plan.environment)
+    if plan.ask_store is not None:
+        yield _store(plan.ask_store)
+
+
+def _store(ask: Callable[[], str]) -> Finding:
+    try:
+        return Finding("redis", True, ask())
+    except (StoreError, ConfigError) as error:
+        return Finding("redis", False, str(error))
 
 
 def _existing(path: Path) -> Path:
