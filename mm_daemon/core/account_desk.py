@@ -10,6 +10,7 @@ import math
 
 from mm_daemon.core.breaker_drift import FillPoint
 from mm_daemon.core.client_ids import Owner
+from mm_daemon.core.margin import Margin
 from mm_daemon.core.money import E18
 from mm_daemon.core.portfolio import Booking
 from mm_daemon.core.state import EngineState
@@ -212,9 +213,13 @@ class AccountDesk:
     def on_account(self, evidence: AccountEvidence, now_ns: Ns) -> None:
         s = self._s
         s.equity_coin[evidence.currency] = evidence.equity_e8 / COIN_SCALE
-        if evidence.margin_balance_e8 > 0:
-            use = evidence.initial_margin_e8 / evidence.margin_balance_e8
-            s.margin_use[evidence.currency] = use
+        if evidence.margin_balance_e8 > 0 or evidence.initial_margin_e8 > 0:
+            s.margin[evidence.currency] = Margin(
+                balance=evidence.margin_balance_e8 / COIN_SCALE,
+                initial=evidence.initial_margin_e8 / COIN_SCALE,
+                maintenance=evidence.maintenance_margin_e8 / COIN_SCALE,
+                available=evidence.available_e8 / COIN_SCALE,
+            )
 
 
 def fill_point(state: EngineState, fill: FillEvidence) -> FillPoint:

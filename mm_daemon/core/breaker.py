@@ -65,6 +65,7 @@ class Effects(msgspec.Struct, frozen=True):
     """Expiries (ns) that are quoted wider."""
     use_analytic: tuple[bool, ...]
     is_slow: tuple[bool, ...]
+    is_adding_barred: tuple[bool, ...]
     blocked_expiries: tuple[tuple[int, ...], ...]
     """Expiries (ns) that may not be quoted."""
     is_venue_pulled: bool
@@ -317,7 +318,7 @@ class Breaker:
         halted = ["C7" if name in repeats else "" for name in self._names]
         frozen = [""] * count
         width = [1.0] * count
-        analytic, slow = [False] * count, [False] * count
+        analytic, slow, barred = [False] * count, [False] * count, [False] * count
         blocked: list[list[int]] = [[] for _ in self._names]
         wide: list[list[int]] = [[] for _ in self._names]
         sides = [[False, False] for _ in self._names]
@@ -335,6 +336,8 @@ class Breaker:
                     sides[place // 2][place % 2] = True
                 elif control.action is Action.WIDEN:
                     width[place] = WIDEN_FACTOR
+                elif control.action is Action.PULL_ADDING:
+                    barred[place] = True
                 elif control.action is Action.SLOW:
                     slow[place] = True
                 elif control.action is Action.FALL_BACK:
@@ -352,6 +355,7 @@ class Breaker:
             wide_expiries=tuple(tuple(one) for one in wide),
             use_analytic=tuple(analytic),
             is_slow=tuple(slow),
+            is_adding_barred=tuple(barred),
             blocked_expiries=tuple(tuple(one) for one in blocked),
             is_venue_pulled=is_pulled,
             latches=latches,

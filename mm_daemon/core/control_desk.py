@@ -22,7 +22,7 @@ from mm_daemon.domain.events import SessionPhase
 from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.inputs import HealthSample
 from mm_daemon.domain.params import UnderlyingParams
-from mm_daemon.domain.units import NS_PER_S, Ns
+from mm_daemon.domain.units import NS_PER_S, Ns, Side
 
 EVALUATE_NS = NS_PER_S // 4
 SCAN_NS = NS_PER_S // 50
@@ -54,6 +54,8 @@ class ControlDesk:
         self._outside_mean: dict[str, tuple[float, ...]] = {}
         self._health = HealthSample(loop_lag_ns=0, clock_offset_ns=0, journal_lag_ns=0)
         self._width: dict[str, float] = {}
+        self._adding_barred: tuple[str, ...] = ()
+        """Underlyings whose margin lets only those sides stay that reduce it."""
         self._trading_lost_ns = 0
         """Since when the trading session has not been ready; 0 = it is."""
         self.is_venue_pulled = False
@@ -87,6 +89,7 @@ class ControlDesk:
             s.market.touch.flags.tobytes(),
             [s.market.is_locked(params.price_index) for params in s.params.underlyings],
             s.breaker.counts["C7"],
+            self._adding_barred,
         )
         if now_ns < self._scan_due_ns and seen == self._scanned:
             return _NOTHING
@@ -105,7 +108,12 @@ class ControlDesk:
             ),
             now_ns,
         )
-        return s.quoter.set_blocked(result.blocked_bid, result.blocked_ask)
+        bid, ask = result.blocked_bid, result.blocked_ask
+        for name in self._adding_barred:
+            ids = s.option_ids[name]
+            bid[ids] |= self._adds(name, ids, Side.BUY)
+            ask[ids] |= self._adds(name, ids, Side.SELL)
+        return s.quoter.set_blocked(bid, ask)
 
     def evaluate(self, now_ns: Ns, *, early_ns: int = 0) -> None:
         """The table, at its pace or up to `early_ns` before."""
@@ -137,6 +145,7 @@ class ControlDesk:
             self._outside_mean,
             self._width,
             self._trading_lost_ns,
+            self._adding_barred,
             self._health,
             self.is_venue_pulled,
         )
@@ -144,6 +153,8 @@ class ControlDesk:
     def _apply(self, effects: Effects) -> None:
         s = self._s
         self.is_venue_pulled = effects.is_venue_pulled
+        barred = zip(s.underlyings, effects.is_adding_barred, strict=True)
+        self._adding_barred = tuple(name for name, is_barred in barred if is_barred)
         for row, name in enumerate(s.underlyings):
             _hold(s.modes.halted, name, effects.halted[row])
             _hold(s.modes.hedge_halted, name, effects.frozen[row])
@@ -175,11 +186,21 @@ class ControlDesk:
             s.calibrator.current(name) is not None
             and math.isfinite(s.forwards.perpetual(name))
             and params.price_index in s.market.index_price
-            and s.settle_currency[name] in s.margin_use
+            and s.settle_currency[name] in s.margin
             and s.skew.is_ready(name)
             and math.isfinite(s.risk.worst_stress_usd(name))
             for name, params in s.underlyings.items()
         )
+
+    def _adds(self, name: str, ids: Ints, side: Side) -> Bools:
+        """Which options' quotes of a side would not leave less margin to carry."""
+        s = self._s
+        lots = s.underlyings[name].quoting.size_lots_near
+        held = s.portfolio.position_lots[ids] * -int(side) > 0
+        adds = np.ones(ids.size, dtype=np.bool_)
+        for row in np.flatnonzero(held).tolist():
+            adds[row] = not s.risk.reduces_margin(int(ids[row]), side, lots)
+        return adds
 
     def _open(self) -> Bools:
         """Instruments that are open and whose index is not locked."""
@@ -271,7 +292,8 @@ class ControlDesk:
             streak=fills.streak,
             unknown_orders=unknowns.count,
             unknown_age_ns=now_ns - since_ns if since_ns else 0,
-            margin_use=s.margin_use.get(s.settle_currency[name], math.nan),
+            margin_use=s.margin_terms(name).read,
+            margin_stop_ratio=params.limits.margin_stop_ratio,
         )
 
     def _divergence_bps(self, params: UnderlyingParams) -> float:

@@ -60,6 +60,14 @@ DESK_CONTROLS: tuple[Control, ...] = (
         _margin,
     ),
     Control(
+        "C5.stop",
+        "initial margin over the stop ratio of the margin balance",
+        Level.UNDERLYING,
+        Action.PULL_ADDING,
+        Reset.AUTO,
+        each(lambda u, p: not u.margin_use <= u.margin_stop_ratio),
+    ),
+    Control(
         "C10",
         "requests for each fill over the limit",
         Level.UNDERLYING,

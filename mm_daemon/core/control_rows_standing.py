@@ -33,9 +33,9 @@ STANDING_CONTROLS: tuple[StandingRow, ...] = (
         _GATE,
     ),
     StandingRow(
-        "C5.stop",
-        "open orders over their number; margin of the worst case over the stop ratio: what adds"
-        " risk is refused, what reduces it is not",
+        "C5.orders",
+        "open orders over their number; margin of the worst case over the stop ratio, but for what"
+        " closes a position and leaves less margin to carry",
         Level.UNDERLYING,
         Action.REFUSE,
         _GATE,

@@ -42,6 +42,8 @@ class Action(Enum):
     WIDEN = "widen"
     FALL_BACK = "fall_back"
     """Use the analytic policy instead of the models, and quote wider."""
+    PULL_ADDING = "pull_adding"
+    """Pull the sides that would ask for more margin; those that close what is held stay."""
     PULL_SIDE = "pull_side"
     """Pull bids or asks only; for pairs of (buy, sell) places."""
     PULL = "pull"
@@ -101,6 +103,7 @@ class UnderlyingSample(msgspec.Struct, frozen=True, kw_only=True):
     unknown_age_ns: int
     margin_use: float
     """Initial margin as the venue states it, over the margin balance."""
+    margin_stop_ratio: float
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):

@@ -101,8 +101,13 @@ def _underlying(engine: Engine, state: EngineState, name: str, now_ns: Ns) -> No
     put("mm_greeks", totals.theta_usd, underlying=name, greek="theta")
     for limit, use in limit_use(state, name).items():
         put("mm_limit_utilization_ratio", use, underlying=name, limit=limit)
-    margin = state.margin_use.get(state.settle_currency[name], math.nan)
-    put("mm_limit_utilization_ratio", margin, underlying=name, limit="margin")
+    terms = state.margin_terms(name)
+    for limit, use in (
+        ("margin", terms.read),
+        ("margin_reserved", terms.reserved),
+        ("margin_estimated", terms.estimated),
+    ):
+        put("mm_limit_utilization_ratio", use, underlying=name, limit=limit)
     put(
         "mm_surface_age_seconds",
         state.calibrator.surface_age_ns(name, now_ns) / NS_PER_S,

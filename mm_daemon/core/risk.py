@@ -30,13 +30,22 @@ from mm_daemon.core.portfolio_greeks import (
     lot_greeks,
 )
 from mm_daemon.core.risk_kernel import Reason
+from mm_daemon.core.risk_sides import (
+    NOTHING,
+    GateSide,
+    clipped,
+    judged,
+    limit_vector,
+    nearer_zero,
+    partner,
+)
 from mm_daemon.core.risk_stress import StressUnits
 from mm_daemon.core.risk_verdict import CONTROL_OF, AccountState, Refused, Verdict
 from mm_daemon.core.theo import DELTA, FORWARD, PRICE
 from mm_daemon.core.working_orders import WorkingOrders
 from mm_daemon.domain.intents import AmendOrder, MassQuote, PlaceOrder, QuoteEntry, RiskIntent
 from mm_daemon.domain.orders import Purpose
-from mm_daemon.domain.params import Params, RiskLimits, UnderlyingParams
+from mm_daemon.domain.params import Params, UnderlyingParams
 from mm_daemon.domain.units import NS_PER_MS, Lots, Ns, Side, Ticks
 
 WING_DELTA = 0.05
@@ -44,9 +53,7 @@ WING_DELTA = 0.05
 DUPLICATE_WINDOW_NS = 100 * NS_PER_MS
 """C8: an order equal to one sent less than this ago is taken for a repetition."""
 BPS = 1e-4
-_NOTHING = (None, None)
-_Side = tuple[int, int, int, int, int]
-"""(id, sign, ticks, lots, ticks of the other side of its entry)."""
+_STRESS = int(Reason.STRESS)
 
 
 class _Book:
@@ -58,6 +65,8 @@ class _Book:
         self.buckets = buckets
         self.account = AccountState(math.nan, math.nan, math.nan)
         self.is_fresh = False
+        self.is_margin_tight = False
+        """The room for margin, and not the limit itself, bounds the stress loss."""
 
 
 class RiskGate:
@@ -101,7 +110,7 @@ class RiskGate:
                     self._floats[rk.F_COLLAR_RATIO, id_] = ratio
         rows = len(self._books)
         self._limits: Floats = np.array(
-            [_limit_vector(underlying.limits) for underlying in self._params.underlyings]
+            [limit_vector(underlying.limits) for underlying in self._params.underlyings]
         )
         self._sums: Floats = np.full((rows, rk.MEASURES, 2), np.nan)
         self._vega_sums: Floats = np.full((first_expiry, 2), np.nan)
@@ -153,6 +162,27 @@ class RiskGate:
             self._vega_sums,
         )
         book.is_fresh = True
+        self._limit_stress(book)
+
+    def _limit_stress(self, book: _Book) -> None:
+        """What may be lost at worst: the limit, or less where margin would not carry it."""
+        account, limit = book.account, book.params.limits.stress_loss_usd_max
+        room = account.margin_room_usd / account.margin_scale
+        carried = self.stress.held_loss_usd(book.row) + room
+        # At and beyond the stop ratio single sides are judged by what they do to what is held.
+        book.is_margin_tight = room > 0.0 and carried < limit
+        self._limits[book.row, rk.L_STRESS] = carried if book.is_margin_tight else limit
+
+    def held_loss_usd(self, underlying: str) -> float:
+        """The largest loss of what is held over the scenarios; NaN where unknown."""
+        return self.stress.held_loss_usd(self._books[underlying].row)
+
+    def reduces_margin(self, id_: int, side: Side, lots: int) -> bool:
+        """Whether a side that fills, up to what is held, leaves less margin to carry."""
+        book = self._book_of[id_]
+        held = int(self._ints[rk.I_POSITION, id_])
+        closing = min(lots, abs(held))
+        return book is not None and self.stress.reduces(book.row, id_, held, int(side) * closing)
 
     def refresh(self, position_lots: Ints, working: WorkingOrders) -> None:
         """Takes what changed in positions and working orders: before the first check of a flush."""
@@ -213,22 +243,29 @@ class RiskGate:
 
     def digest(self) -> bytes:
         state = hashlib.blake2b(self._ints.tobytes(), digest_size=16)
-        for floats in (self._floats, self._sums, self._vega_sums, self.stress.sums):
+        for floats in (
+            self._floats,
+            self._sums,
+            self._vega_sums,
+            self._limits,
+            self.stress.sums,
+            self.stress.held,
+        ):
             state.update(floats.tobytes())
         words = (self.refusals, list(self._recent.items()), self._counted)
         state.update(msgspec.msgpack.encode(words))
         return state.digest()
 
     def _check_quotes(self, intent: MassQuote, working: WorkingOrders) -> Verdict:
-        sides: list[_Side] = []
+        sides: list[GateSide] = []
         for entry in intent.entries:
             id_ = entry.instrument_id
             bid = self._terms(id_, 1, entry.bid_ticks, entry.bid_lots)
             ask = self._terms(id_, -1, entry.ask_ticks, entry.ask_lots)
             if bid is not None:
-                sides.append((id_, 1, *bid, _partner(ask)))
+                sides.append((id_, 1, *bid, partner(ask)))
             if ask is not None:
-                sides.append((id_, -1, *ask, _partner(bid)))
+                sides.append((id_, -1, *ask, partner(bid)))
         first = intent.entries[0].instrument_id
         book = self._book_of[first] if 0 <= first < len(self._book_of) else None
         if book is None:
@@ -238,10 +275,39 @@ class RiskGate:
             reasons, numbers = self._run(sides, is_reducing=False)
             if not any(reasons):
                 return Verdict(intent, ())
+        elif closed[0] is Reason.MARGIN and closed[1] < math.inf:
+            return self._check_closing(intent, sides, closed, working)
         else:
             reasons = [int(closed[0]) if lots else 0 for _, _, _, lots, _ in sides]
             numbers = [closed[1:]] * len(sides)
         return self._without_refused(intent, sides, reasons, numbers, working)
+
+    def _check_closing(
+        self,
+        intent: MassQuote,
+        sides: list[GateSide],
+        closed: tuple[Reason, float, float],
+        working: WorkingOrders,
+    ) -> Verdict:
+        """Where margin stops adding: sides that leave less of it to carry, no larger than what is
+        held."""
+        held = self._ints[rk.I_POSITION]
+        kept: list[GateSide] = []
+        adding: list[bool] = []
+        for id_, sign, ticks, lots, other in sides:
+            is_adding = lots > 0 and not self.reduces_margin(id_, Side(sign), lots)
+            adding.append(is_adding)
+            kept_lots = 0 if is_adding else min(lots, abs(int(held[id_])))
+            kept.append((id_, sign, ticks, kept_lots, other))
+        found, numbers = self._run(kept, is_reducing=False)
+        reasons = [
+            int(closed[0]) if is_adding else one
+            for is_adding, one in zip(adding, found, strict=True)
+        ]
+        numbers = [
+            closed[1:] if is_adding else one for is_adding, one in zip(adding, numbers, strict=True)
+        ]
+        return self._without_refused(clipped(intent, kept), kept, reasons, numbers, working)
 
     def _terms(
         self, id_: int, sign: int, ticks: Ticks | None, lots: Lots | None
@@ -260,7 +326,7 @@ class RiskGate:
     def _without_refused(
         self,
         intent: MassQuote,
-        sides: list[_Side],
+        sides: list[GateSide],
         reasons: list[int],
         numbers: list[tuple[float, float]],
         working: WorkingOrders,
@@ -277,11 +343,11 @@ class RiskGate:
         for entry in intent.entries:
             id_ = entry.instrument_id
             bid, ask = (entry.bid_ticks, entry.bid_lots), (entry.ask_ticks, entry.ask_lots)
-            if bid != _NOTHING:
-                bid = _judged(next(verdicts), bid, int(working.live_bid_ticks[id_]))
-            if ask != _NOTHING:
-                ask = _judged(next(verdicts), ask, int(working.live_ask_ticks[id_]))
-            if bid != _NOTHING or ask != _NOTHING:
+            if bid != NOTHING:
+                bid = judged(next(verdicts), bid, int(working.live_bid_ticks[id_]))
+            if ask != NOTHING:
+                ask = judged(next(verdicts), ask, int(working.live_ask_ticks[id_]))
+            if bid != NOTHING or ask != NOTHING:
                 kept.append(QuoteEntry(id_, *bid, *ask))
         allowed = msgspec.structs.replace(intent, entries=tuple(kept)) if kept else None
         return Verdict(allowed, tuple(refused))
@@ -335,7 +401,7 @@ class RiskGate:
                 return self._refused_whole(id_, side, Reason.MARKET_ORDER, 0.0, 0.0)
             return Verdict(intent, ())
         is_reducing = purpose is not Purpose.QUOTE
-        sides: list[_Side] = [(id_, int(side), int(price_ticks), int(lots), rk.ALONE)]
+        sides: list[GateSide] = [(id_, int(side), int(price_ticks), int(lots), rk.ALONE)]
         reasons, numbers = self._run(sides, is_reducing=is_reducing)
         if reasons[0]:
             return self._refused_whole(id_, side, Reason(reasons[0]), *numbers[0])
@@ -364,11 +430,11 @@ class RiskGate:
             return Reason.HEDGE_SIZE, lots * notional, cap
         change = signed * per_lot
         delta = self._hedged_delta(book, -1)
-        if _reduces(delta, change):
+        if nearer_zero(delta, change):
             return None
         # A dated future may also hedge its own expiry; the perpetual then takes back the total.
         expiry = int(self._ints[rk.I_EXPIRY, id_])
-        if expiry >= 0 and _reduces(self._hedged_delta(book, expiry), change):
+        if expiry >= 0 and nearer_zero(self._hedged_delta(book, expiry), change):
             return None
         return Reason.NOT_REDUCING, delta + change, delta
 
@@ -392,7 +458,7 @@ class RiskGate:
         return None
 
     def _run(
-        self, sides: list[_Side], *, is_reducing: bool
+        self, sides: list[GateSide], *, is_reducing: bool
     ) -> tuple[list[int], list[tuple[float, float]]]:
         columns = np.array(sides, dtype=np.int64).T
         reasons = np.zeros(len(sides), dtype=np.int64)
@@ -411,7 +477,18 @@ class RiskGate:
             numbers,
         )
         self._counted += [side[0] for side in sides]
-        return reasons.tolist(), [(row[0], row[1]) for row in numbers.tolist()]
+        found: list[int] = reasons.tolist()
+        if _STRESS in found:
+            found = [
+                self._margin_or(reason, side[0]) for reason, side in zip(found, sides, strict=True)
+            ]
+        return found, [(row[0], row[1]) for row in numbers.tolist()]
+
+    def _margin_or(self, reason: int, id_: int) -> int:
+        """Where margin is what bounds the stress loss, it is what refuses."""
+        book = self._book_of[id_]
+        is_margin = reason == _STRESS and book is not None and book.is_margin_tight
+        return int(Reason.MARGIN) if is_margin else reason
 
     def _refused(self, reason: Reason, id_: int, side: Side, found: tuple[float, float]) -> Refused:
         self.refusals[reason] += 1
@@ -421,48 +498,3 @@ class RiskGate:
         self, id_: int, side: Side, reason: Reason, found: float, allowed: float
     ) -> Verdict:
         return Verdict(None, (self._refused(reason, id_, side, (found, allowed)),))
-
-
-def _reduces(delta: float, change: float) -> bool:
-    """Whether a change takes a delta nearer to zero; never where either is NaN."""
-    return delta * change < 0.0 and abs(delta + change) <= abs(delta)
-
-
-def _partner(terms: tuple[int, int] | None) -> int:
-    """The price that the other side of an entry will have."""
-    if terms is None:
-        return rk.ALONE
-    return terms[0] if terms[1] > 0 else 0
-
-
-def _judged(
-    reason: int, terms: tuple[Ticks | None, Lots | None], live_ticks: int
-) -> tuple[Ticks | None, Lots | None]:
-    """A side as it may leave: unchanged, a pull of what rests, or nothing."""
-    if reason == Reason.ACCEPTED:
-        return terms
-    if reason == Reason.DUPLICATE or live_ticks == 0:
-        return None, None
-    return Ticks(live_ticks), Lots(0)
-
-
-def _limit_vector(limits: RiskLimits) -> Floats:
-    return np.array(
-        [
-            limits.order_lots_max,
-            limits.order_notional_usd_max,
-            limits.order_vega_usd_max,
-            limits.collar_theo_ratio,
-            limits.collar_ticks,
-            limits.position_lots_max,
-            limits.delta_coin_max,
-            limits.gamma_usd_max,
-            limits.vega_usd_max,
-            limits.theta_usd_day_max,
-            limits.short_dated_gamma_usd_max,
-            limits.vega_expiry_usd_max,
-            limits.stress_loss_usd_max,
-            limits.wing_short_lots_max,
-        ],
-        dtype=np.float64,
-    )

@@ -22,6 +22,8 @@ from mm_daemon.pricing.scenario import SPOT_SHOCKS, VOL_SHOCKS, shocks_by_column
 
 ROWS_PER_REFRESH = 8
 ROWS_WITHOUT_VALUE_PER_REFRESH = 64
+HELD_ROWS = 3
+"""Positions, outstanding buys and sells: what a sum over scenarios reads."""
 
 
 class StressUnits:
@@ -36,6 +38,8 @@ class StressUnits:
         self.units: Floats = np.full((len(catalog), scenarios), np.nan)
         self.sums: Floats = np.full((underlyings, scenarios), np.nan)
         """Worst P&L by underlying and scenario over all subsets of fills; the gate changes it."""
+        self.held: Floats = np.full((underlyings, scenarios), np.nan)
+        """P&L by underlying and scenario of what is held alone, as of the last refresh."""
         self._bases: Floats = np.full((underlyings, scenarios), np.nan)
         self._cursors: Ints = np.zeros((underlyings, 1), dtype=np.int64)
 
@@ -74,6 +78,23 @@ class StressUnits:
         else:
             sums += new_base - base
         base[:] = new_base
+        alone = np.zeros((HELD_ROWS, ints.shape[1]), dtype=np.int64)
+        alone[0] = ints[0]
+        sum_stress(ids, alone, self.units, new_base, self.held[underlying])
+
+    def held_loss_usd(self, underlying: int) -> float:
+        """The largest loss of what is held over the scenarios, >= 0; NaN where unknown."""
+        held = self.held[underlying]
+        return math.nan if np.isnan(held).any() else max(0.0, -float(held.min()))
+
+    def reduces(self, underlying: int, id_: int, held_lots: int, change_lots: int) -> bool:
+        """Whether a fill takes a position nearer to zero, and the worst loss of what is held is no
+        larger after it; never where a value is unknown."""
+        if held_lots * change_lots >= 0 or abs(change_lots) > abs(held_lots):
+            return False
+        held = self.held[underlying]
+        after = held + change_lots * self.units[id_]
+        return bool(after.min() >= held.min())
 
 
 @kernel

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from mm_daemon.core.risk_kernel import Reason
@@ -35,6 +37,10 @@ class AccountState(msgspec.Struct, frozen=True):
     index_usd: float
     margin_use: float
     """Initial margin over margin balance; NaN where unknown."""
+    margin_room_usd: float = math.inf
+    """Initial margin that may be asked beyond the present one before the stop ratio is reached."""
+    margin_scale: float = 1.0
+    """Initial margin asked for each USD of stress loss."""
 
 
 SIZE_REASONS = (Reason.SIZE_LOTS, Reason.SIZE_NOTIONAL, Reason.SIZE_VEGA)

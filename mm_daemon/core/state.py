@@ -20,6 +20,7 @@ from mm_daemon.core.forwards import Forwards
 from mm_daemon.core.hedger import Hedger
 from mm_daemon.core.intensity import Intensity
 from mm_daemon.core.knobs import Knobs
+from mm_daemon.core.margin import RESERVE_SHARE, Margin, MarginScales, MarginTerms
 from mm_daemon.core.market import Market
 from mm_daemon.core.metric_board import MetricBoard
 from mm_daemon.core.modes import Modes
@@ -88,8 +89,9 @@ class EngineState:
         self.slowed: dict[str, str] = {}
         """Underlyings whose quotes move only for a larger gain, and the control that says so."""
         self.fits_accepted: dict[str, int] = {}
-        self.margin_use: dict[str, float] = {}
-        """Initial margin over margin balance, by currency, as the venue last stated."""
+        self.margin: dict[str, Margin] = {}
+        """By currency, as the venue last stated."""
+        self.margin_scales = MarginScales()
         self.equity_coin: dict[str, float] = {}
         self._take_catalog(catalog)
 
@@ -148,11 +150,78 @@ class EngineState:
             underlying,
             AccountState(
                 base_delta_coin=equity if params.hedge.collateral_hedged else 0.0,
-                index_usd=self.market.index_price.get(params.price_index, math.nan),
-                margin_use=self.margin_use.get(currency, math.nan),
+                index_usd=self.index_usd(underlying),
+                margin_use=self._margin_use(currency),
+                margin_room_usd=self._margin_room_usd(underlying),
+                margin_scale=self.margin_scales.of(currency),
             ),
         )
+        self._calibrate_margin(underlying, now_ns)
         self.risk.refresh_greeks(underlying, self.theo.columns, now_ns)
+
+    def margin_terms(self, underlying: str) -> MarginTerms:
+        """Shares of the margin balance that are asked, reserved, and asked if everything
+        outstanding filled at its worst."""
+        currency = self.settle_currency[underlying]
+        margin = self.margin.get(currency)
+        if margin is None:
+            return MarginTerms(math.nan, math.nan, math.nan)
+        worst_usd = -self.risk.worst_stress_usd(underlying) - self.risk.held_loss_usd(underlying)
+        balance_usd = margin.balance * self._coin_usd(underlying)
+        added = worst_usd * self.margin_scales.of(currency) / balance_usd if balance_usd else 0.0
+        return MarginTerms(
+            read=margin.use,
+            reserved=self._reserved_coin(currency) / margin.balance if margin.balance else math.nan,
+            estimated=margin.use + added,
+        )
+
+    def _margin_use(self, currency: str) -> float:
+        margin = self.margin.get(currency)
+        return math.nan if margin is None else margin.use
+
+    def _margin_room_usd(self, underlying: str) -> float:
+        """What margin may still be asked for this underlying; shared evenly where several settle in
+        one currency."""
+        currency = self.settle_currency[underlying]
+        margin = self.margin.get(currency)
+        if margin is None:
+            return math.nan
+        stop = self.underlyings[underlying].limits.margin_stop_ratio
+        sharing = list(self.settle_currency.values()).count(currency)
+        room = stop * margin.balance - margin.initial
+        return room * self._coin_usd(underlying) / sharing
+
+    def _calibrate_margin(self, underlying: str, now_ns: Ns) -> None:
+        currency = self.settle_currency[underlying]
+        margin, coin_usd = self.margin.get(currency), self._coin_usd(underlying)
+        if margin is None or currency in self.shared_currencies:
+            # With two underlyings in one account nothing says which of them asks how much.
+            return
+        self.margin_scales.observe(
+            currency,
+            asked_usd=(margin.initial - self._reserved_coin(currency)) * coin_usd,
+            loss_usd=self.risk.held_loss_usd(underlying),
+            balance_usd=margin.balance * coin_usd,
+            now_ns=now_ns,
+        )
+
+    def _reserved_coin(self, currency: str) -> float:
+        """Held by the venue for the protection groups of this currency."""
+        total = 0.0
+        for name, params in self.underlyings.items():
+            if self.settle_currency[name] == currency:
+                coin = self.index_usd(name) / self._coin_usd(name)
+                total += RESERVE_SHARE * params.mmp.quote_quantity_max * coin
+        return total
+
+    def _coin_usd(self, underlying: str) -> float:
+        """USD of one unit of the settlement currency: 1 where it is not the underlying itself."""
+        perpetual = self.catalog.instruments[self.catalog.perpetual[underlying]]
+        return self.index_usd(underlying) if perpetual.is_inverse else 1.0
+
+    def index_usd(self, underlying: str) -> float:
+        price_index = self.underlyings[underlying].price_index
+        return self.market.index_price.get(price_index, math.nan)
 
     def count_refusal(self, refused: Refused, now_ns: Ns) -> None:
         """Counts what the pre-trade gate refused. Of sizes a storm is one of rejects (C13)."""
@@ -206,7 +275,8 @@ class EngineState:
             hasher.update(component.digest())
         words = (
             self.client_ids.next_sequence,
-            self.margin_use,
+            self.margin,
+            self.margin_scales.words(),
             self.equity_coin,
             self.fits_accepted,
             self.reconcile_broken_since_ns,
@@ -237,6 +307,8 @@ class EngineState:
         }
         """Perpetual and futures of each underlying."""
         shared = list(self.settle_currency.values())
+        self.shared_currencies = tuple(c for c in shared if shared.count(c) > 1)
+        """Currencies in which more than one underlying settles."""
         self.shared_index = {
             name: self.underlyings[name].price_index
             for name, currency in self.settle_currency.items()

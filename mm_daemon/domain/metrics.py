@@ -48,7 +48,18 @@ PARTS = (
     "mark_basis",
     "residual",
 )
-LIMITS = ("position", "delta", "gamma", "vega", "vega_expiry", "theta", "stress", "margin")
+LIMITS = (
+    "position",
+    "delta",
+    "gamma",
+    "vega",
+    "vega_expiry",
+    "theta",
+    "stress",
+    "margin",
+    "margin_reserved",
+    "margin_estimated",
+)
 FALLBACKS = ("absent", "late", "non_finite", "out_of_range", "stale", "error")
 BREAKS = ("order", "fill", "position", "cash")
 CONTROLS = (

@@ -53,6 +53,7 @@ CALM_UNDERLYING = UnderlyingSample(
     unknown_orders=0,
     unknown_age_ns=0,
     margin_use=0.2,
+    margin_stop_ratio=0.7,
 )
 CALM = Sample(
     underlyings=(CALM_UNDERLYING,),
@@ -96,6 +97,7 @@ BROKEN = {"reconcile_broken": True}
 CASES: dict[str, list[dict[str, Any]]] = {
     "C3": [{"fills_drift": 1.01}, {"fills_drift": math.nan}],
     "C5": [{"margin_use": 0.86}, {"margin_use": math.nan}],
+    "C5.stop": [{"margin_use": 0.71}, {"margin_use": math.nan}],
     "C10": [{"messages_per_fill": 2_001.0}],
     "C11": [
         {"loss_day_usd": 10_001.0},
@@ -164,6 +166,7 @@ def test_a_calm_desk_trips_nothing() -> None:
         wide_expiries=((),),
         use_analytic=(False,),
         is_slow=(False,),
+        is_adding_barred=(False,),
         blocked_expiries=((),),
         is_venue_pulled=False,
         latches=(),
@@ -206,6 +209,8 @@ def test_control_trips_acts_and_resets_by_its_rule(
 def _acts(level: Level, action: Action, effects: Effects, control_id: str, desk: Breaker) -> bool:
     if action is Action.HEDGE:
         return not any((effects.halted[0], *effects.blocked_expiries[0], effects.is_venue_pulled))
+    if action is Action.PULL_ADDING:
+        return effects.is_adding_barred == (True,) and effects.halted == ("",)
     if action is Action.SLOW:
         return effects.is_slow == (True,) and effects.halted == ("",)
     if action is Action.FREEZE:

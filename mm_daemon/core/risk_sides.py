@@ -1,0 +1,78 @@
+"""Sides of a message as the pre-trade gate handles them: taken apart, judged, put together."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from mm_daemon.core import risk_kernel as rk
+from mm_daemon.core.catalog import Floats
+from mm_daemon.core.risk_kernel import Reason
+from mm_daemon.domain.intents import MassQuote, QuoteEntry
+from mm_daemon.domain.params import RiskLimits
+from mm_daemon.domain.units import Lots, Ticks
+
+NOTHING = (None, None)
+GateSide = tuple[int, int, int, int, int]
+"""(id, sign, ticks, lots, ticks of the other side of its entry)."""
+
+
+def clipped(intent: MassQuote, sides: list[GateSide]) -> MassQuote:
+    """The message with the sizes of these sides, which are all of its sides in their order."""
+    lots = iter(side[3] for side in sides)
+    entries = []
+    for entry in intent.entries:
+        bid_lots, ask_lots = entry.bid_lots, entry.ask_lots
+        if (entry.bid_ticks, entry.bid_lots) != NOTHING:
+            bid_lots = Lots(next(lots))
+        if (entry.ask_ticks, entry.ask_lots) != NOTHING:
+            ask_lots = Lots(next(lots))
+        entries.append(
+            QuoteEntry(entry.instrument_id, entry.bid_ticks, bid_lots, entry.ask_ticks, ask_lots)
+        )
+    return msgspec.structs.replace(intent, entries=tuple(entries))
+
+
+def nearer_zero(delta: float, change: float) -> bool:
+    """Whether a change takes a delta nearer to zero; never where either is NaN."""
+    return delta * change < 0.0 and abs(delta + change) <= abs(delta)
+
+
+def partner(terms: tuple[int, int] | None) -> int:
+    """The price that the other side of an entry will have."""
+    if terms is None:
+        return rk.ALONE
+    return terms[0] if terms[1] > 0 else 0
+
+
+def judged(
+    reason: int, terms: tuple[Ticks | None, Lots | None], live_ticks: int
+) -> tuple[Ticks | None, Lots | None]:
+    """A side as it may leave: unchanged, a pull of what rests, or nothing."""
+    if reason == Reason.ACCEPTED:
+        return terms
+    if reason == Reason.DUPLICATE or live_ticks == 0:
+        return None, None
+    return Ticks(live_ticks), Lots(0)
+
+
+def limit_vector(limits: RiskLimits) -> Floats:
+    return np.array(
+        [
+            limits.order_lots_max,
+            limits.order_notional_usd_max,
+            limits.order_vega_usd_max,
+            limits.collar_theo_ratio,
+            limits.collar_ticks,
+            limits.position_lots_max,
+            limits.delta_coin_max,
+            limits.gamma_usd_max,
+            limits.vega_usd_max,
+            limits.theta_usd_day_max,
+            limits.short_dated_gamma_usd_max,
+            limits.vega_expiry_usd_max,
+            limits.stress_loss_usd_max,
+            limits.wing_short_lots_max,
+        ],
+        dtype=np.float64,
+    )
