@@ -84,6 +84,12 @@ class Sweep:
         self._unread.clear()
         self._cancel(now_ns, outbox)
 
+    def extend(self, generation: int) -> None:
+        """The sweep under way is what a later generation asks for too. It goes on and does not
+        begin anew, or generations that keep coming would keep it from ever being confirmed."""
+        assert self.state is SweepState.RUNNING
+        self.generation = max(self.generation, generation)
+
     def carry(self, generation: int) -> None:
         """What was confirmed holds for a later generation too: it changed nothing here."""
         assert self.state is not SweepState.RUNNING

@@ -1,9 +1,10 @@
 """Which sweep the latch asks for, what it covers, and when it is over.
 
 The whole daemon's latch sweeps the account, an underlying's own latch its currency (its index,
-where the currency is shared) and nothing of the others. A change of the latch sweeps again, with
-one exception: where a flatten is permitted and the sweep of just this mask has been confirmed, only
-the flatten's own orders can be out, and they are allowed to be. A stronger mask sweeps those too.
+where the currency is shared) and nothing of the others. A change of the latch sweeps again, unless
+a sweep for just these masks is under way, which then serves. Where a flatten is permitted and the
+sweep of just this mask has been confirmed, nothing is swept either: only the flatten's own orders
+can be out, and they are allowed to be. A stronger mask sweeps those too.
 
 A stop of the process is a sweep of everything, and ends it. Nothing here decides what may be sent.
 """
@@ -62,6 +63,8 @@ class SweepDesk:
         due = {scope: mask for scope, mask in wanted.items() if not self._is_kept(scope, mask)}
         if not due:
             self.sweep.carry(self._modes.generation)
+        elif self.sweep.state is SweepState.RUNNING and due == self._running:
+            self.sweep.extend(self._modes.generation)
         elif WHOLE in due:
             self._begin(wanted, EVERYTHING, settle_ns, now_ns)
         elif self._s is None:

@@ -147,3 +147,29 @@ def test_a_stop_sweeps_everything_whatever_scope_is_latched(bench: Bench) -> Non
     bench.run(60)
     ends = [one for one in bench.outputs if isinstance(one, Drained)]
     assert ends == [Drained(is_confirmed=True, open_orders=0)]
+
+
+def test_generations_that_keep_coming_do_not_keep_a_sweep_from_its_end(bench: Bench) -> None:
+    mark = len(bench.intents)
+    for generation in range(2, 12):
+        latched(bench, generation, firm=CANCEL_ALL)
+        bench.run(5)
+    assert bench.engine.standing().swept_generation >= 5
+    assert bench.resting == {}
+    cancels = [one for one in bench.since(mark) if isinstance(one, CancelAll)]
+    assert len(cancels) < 10
+
+
+def test_the_same_kill_again_after_its_confirmation_sweeps_again(bench: Bench) -> None:
+    latched(bench, 2, firm=CANCEL_ALL)
+    bench.run(40)
+    mark = len(bench.intents)
+    latched(bench, 3, firm=CANCEL_ALL)
+    assert [one for one in bench.since(mark) if isinstance(one, CancelAll)]
+
+
+def test_a_stronger_mask_sweeps_anew_at_once(bench: Bench) -> None:
+    latched(bench, 2, firm=PRESETS["flatten"])
+    mark = len(bench.intents)
+    latched(bench, 3, firm=CANCEL_ALL)
+    assert [one for one in bench.since(mark) if isinstance(one, CancelAll)]
