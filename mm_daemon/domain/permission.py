@@ -96,6 +96,13 @@ def scope_mask(word: int, index: int) -> Mask:
     return Mask(byte & PERMISSION_ALL, byte >> _SCOPE_TASK_SHIFT & TASKS_ALL)
 
 
+def scope_permission(word: int, index: int) -> int:
+    """The permission in `scope_mask` alone, without making a mask: the gate asks at every write."""
+    if 0 <= index < SCOPES_MAX:
+        return word >> _SCOPE_BITS * index & PERMISSION_ALL
+    return PERMISSION_ALL if word == OPEN_SCOPES else PERMISSION_NONE
+
+
 def scopes_word(masks: Sequence[Mask]) -> int:
     """One byte for each scope: tasks above permission; scopes without a mask are open."""
     assert len(masks) <= SCOPES_MAX, len(masks)

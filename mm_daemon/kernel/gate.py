@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from mm_daemon.domain.frames import Conn, FrameKind, OutFrame
-from mm_daemon.domain.permission import HEDGE, OPEN_SCOPES, QUOTE, REDUCE, scope_mask
+from mm_daemon.domain.permission import HEDGE, OPEN_SCOPES, QUOTE, REDUCE, scope_permission
 from mm_daemon.domain.units import Ns
 from mm_daemon.ipc.page import (
     GENERATION_SEEN,
@@ -116,7 +116,7 @@ class Gate:
             return "latched"
         # After the latch word: who has seen a generation sees the scopes it narrowed.
         scoped = self._words[SCOPED_MASKS]
-        if scoped != OPEN_SCOPES and needs & ~scope_mask(scoped, frame.scope).permission:
+        if scoped != OPEN_SCOPES and needs & ~scope_permission(scoped, frame.scope):
             return "latched in its scope"
         if frame.generation != latch_generation(word):
             return "decided under another latch generation"

@@ -27,6 +27,7 @@ from mm_daemon.domain.permission import (
     Mask,
     may_clear,
     scope_mask,
+    scope_permission,
     scopes_word,
 )
 
@@ -138,6 +139,8 @@ def test_the_word_of_scopes_holds_every_mask_and_opens_what_it_does_not_name(
     assert [scope_mask(word, index) for index in range(len(held))] == held
     for index in range(len(held), SCOPES_MAX):
         assert scope_mask(word, index) == OPEN
+    for index in range(-1, SCOPES_MAX + 1):
+        assert scope_permission(word, index) == scope_mask(word, index).permission
 
 
 @pytest.mark.parametrize("index", [-1, SCOPES_MAX])
