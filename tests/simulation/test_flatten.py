@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from mm_daemon.app import make_node
 from mm_daemon.core.engine import Engine
 from mm_daemon.core.flatten import FlattenState
 from mm_daemon.core.hedger import HedgeState
 from mm_daemon.domain.outputs import Log
 from mm_daemon.domain.permission import FLATTEN
 from mm_daemon.node.node import Node
+from mm_daemon.node.replay import replay
 from mm_daemon.run.simulate import Simulation
 from mm_daemon.run.simulation_checks import violations
 from mm_daemon.run.simulation_rows import settle
@@ -202,3 +204,15 @@ def test_hedge_only_sends_hedges_that_reduce_and_nothing_else(tmp_path: Path) ->
     assert after == before
     assert abs(hedge().delta_coin) <= hedge().band_coin
     assert not said(sim, "frame_withheld")
+
+
+def test_a_flatten_replays_without_a_differing_byte(tmp_path: Path) -> None:
+    sim = holding(tmp_path)
+    sim.venue.refusing.append(
+        Refusing((b'"immediate_or_cancel"',), INVALID_PARAMS, "not permitted now", 4)
+    )
+    sim.kill("flatten")
+    assert sim.run_until_true(lambda: not sim.venue_books().positions_e8, 240.0)
+    settle(sim, 1.0)
+    for _, records in sim.journals.tapes():
+        assert replay(make_node(), records, verify=True).difference is None
