@@ -16,9 +16,9 @@ from mm_daemon.domain.codec import decode_ledger, encode_ledger, is_ledger_recor
 from mm_daemon.domain.events import FillUnplaced, PositionsRead
 from mm_daemon.domain.inputs import AdoptVenue, OperatorReset
 from mm_daemon.domain.intents import ReadPositions
-from mm_daemon.domain.orders import PositionEvidence, Side
+from mm_daemon.domain.orders import PositionEvidence
 from mm_daemon.domain.outputs import AdjustRecord, Log
-from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, CoinE8, Lots, Ns
+from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, CoinE8, Lots, Ns, Side
 from tests.core.account_world import CALL, PUT, T0, fill_evidence, small_catalog
 from tests.node.engine_world import Bench
 

@@ -15,9 +15,9 @@ from mm_daemon.domain.events import (
 )
 from mm_daemon.domain.intents import ReadOpenOrders, ReadPositions, ReadTrades
 from mm_daemon.domain.metrics import node_families, series
-from mm_daemon.domain.orders import PositionEvidence, RejectReason, Side, VenueStatus
+from mm_daemon.domain.orders import PositionEvidence, RejectReason, VenueStatus
 from mm_daemon.domain.outputs import LatchWanted
-from mm_daemon.domain.units import NS_PER_S, CoinE8, Lots, Ns
+from mm_daemon.domain.units import NS_PER_S, CoinE8, Lots, Ns, Side
 from tests.core.account_world import CALL
 from tests.core.test_engine import fill_of
 from tests.core.test_lifecycle_peers import place, report

@@ -42,9 +42,9 @@ from mm_daemon.domain.intents import (
     ReadInstruments,
     ReadTrades,
 )
-from mm_daemon.domain.orders import Purpose, RejectReason, Side, TimeInForce, VenueStatus
+from mm_daemon.domain.orders import Purpose, RejectReason, TimeInForce, VenueStatus
 from mm_daemon.domain.outputs import FillRecord, Log
-from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Lots, Ns, Ticks
+from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Lots, Ns, Side, Ticks
 from tests.core.account_world import CALL, T0, fill_evidence, order_evidence, small_catalog
 from tests.core.test_engine import fill_of
 from tests.core.test_reconcile import Desk
