@@ -19,7 +19,8 @@ STANDING_CONTROLS: tuple[StandingRow, ...] = (
     ),
     StandingRow(
         "C2",
-        "a price off its grid or beyond the collar around theo, mark or touch; no finite theo",
+        "a price off its grid or beyond the collar around theo; no finite theo, or one beyond the"
+        " collar around mark or touch",
         Level.INSTRUMENT,
         Action.REFUSE,
         _GATE,

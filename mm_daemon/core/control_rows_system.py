@@ -99,11 +99,19 @@ SYSTEM_CONTROLS: tuple[Control, ...] = (
     ),
     Control(
         "C23",
-        "the journal fails or lags: nothing may be sent without it",
+        "the journal fails: nothing may be sent without it",
         Level.VENUE,
         Action.CANCEL_ALL,
         Reset.OPERATOR,
-        one(lambda s, p: s.journal_failed or not within_ms(s.journal_lag_ns, p.journal_lag_ms_max)),
+        one(lambda s, p: s.journal_failed),
+    ),
+    Control(
+        "C23.lag",
+        "the journal was not synced to the disk for too long: a host crash would lose it",
+        Level.VENUE,
+        Action.HALT_QUOTING,
+        Reset.AUTO,
+        one(lambda s, p: not within_ms(s.journal_lag_ns, p.journal_lag_ms_max)),
     ),
     Control(
         "C24.quote",

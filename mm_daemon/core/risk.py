@@ -24,7 +24,6 @@ from mm_daemon.core.order_state import BUY_INDEX
 from mm_daemon.core.portfolio_greeks import (
     LOT_NOTIONAL_USD,
     LOT_ROWS,
-    Buckets,
     buckets_of,
     is_short_dated,
     lot_greeks,
@@ -32,8 +31,11 @@ from mm_daemon.core.portfolio_greeks import (
 from mm_daemon.core.risk_kernel import Reason
 from mm_daemon.core.risk_sides import (
     NOTHING,
+    GateBook,
     GateSide,
+    Seen,
     clipped,
+    is_far,
     judged,
     limit_vector,
     nearer_zero,
@@ -45,7 +47,7 @@ from mm_daemon.core.theo import DELTA, FORWARD, PRICE
 from mm_daemon.core.working_orders import WorkingOrders
 from mm_daemon.domain.intents import AmendOrder, MassQuote, PlaceOrder, QuoteEntry, RiskIntent
 from mm_daemon.domain.orders import Purpose
-from mm_daemon.domain.params import Params, UnderlyingParams
+from mm_daemon.domain.params import Params
 from mm_daemon.domain.units import NS_PER_MS, Lots, Ns, Side, Ticks
 
 WING_DELTA = 0.05
@@ -53,20 +55,6 @@ WING_DELTA = 0.05
 DUPLICATE_WINDOW_NS = 100 * NS_PER_MS
 """C8: an order equal to one sent less than this ago is taken for a repetition."""
 BPS = 1e-4
-_STRESS = int(Reason.STRESS)
-
-
-class _Book:
-    """One underlying: its row in the gate's matrices, its parameters, its account."""
-
-    def __init__(self, row: int, params: UnderlyingParams, buckets: Buckets) -> None:
-        self.row = row
-        self.params = params
-        self.buckets = buckets
-        self.account = AccountState(math.nan, math.nan, math.nan)
-        self.is_fresh = False
-        self.is_margin_tight = False
-        """The room for margin, and not the limit itself, bounds the stress loss."""
 
 
 class RiskGate:
@@ -90,13 +78,15 @@ class RiskGate:
         self._ints[rk.I_STEP] = catalog.tick_step
         self._floats[rk.F_TICK] = catalog.tick
         self._floats[rk.F_WING] = 0.0
+        self._is_far = np.zeros(size, dtype=np.bool_)
+        """Theo is beyond the collar around mark or touch."""
         self._floats[rk.F_COLLAR_RATIO] = -1.0
         self._lot_greeks: Floats = np.full((LOT_ROWS, size), np.nan)
-        self._books: dict[str, _Book] = {}
-        self._book_of: list[_Book | None] = [None] * size
+        self._books: dict[str, GateBook] = {}
+        self._book_of: list[GateBook | None] = [None] * size
         first_expiry = 0
         for row, underlying in enumerate(self._params.underlyings):
-            book = _Book(row, underlying, buckets_of(catalog, underlying.name))
+            book = GateBook(row, underlying, buckets_of(catalog, underlying.name))
             self._books[underlying.name] = book
             ids, expiry_of = book.buckets.ids, book.buckets.expiry_of
             self._ints[rk.I_UNDERLYING][ids] = row
@@ -121,10 +111,13 @@ class RiskGate:
         `refresh_greeks` on."""
         self._books[underlying].account = account
 
-    def refresh_greeks(self, underlying: str, columns: Floats, now_ns: Ns) -> None:
+    def refresh_greeks(
+        self, underlying: str, columns: Floats, now_ns: Ns, seen: Seen | None = None
+    ) -> None:
         """Takes the theo board of one underlying and sums it anew: after a theo refresh, at a pace.
 
-        columns: the theo board's, by its own row names.
+        columns: the theo board's, by its own row names. A theo beyond the collar around what is
+        `seen` of the option is none.
         """
         book = self._books[underlying]
         ids, account, catalog = book.buckets.ids, book.account, self._catalog
@@ -145,6 +138,11 @@ class RiskGate:
             WING_DELTA,
             self._floats,
         )
+        if seen is not None:
+            limits, theo = book.params.limits, self._floats[rk.F_THEO]
+            far = is_far(theo, seen, self._ints, self._floats, limits) & catalog.is_option
+            self._is_far[ids] = far[ids]
+            theo[ids[far[ids]]] = math.nan
         self.stress.refresh_some(
             book.row,
             ids,
@@ -164,7 +162,7 @@ class RiskGate:
         book.is_fresh = True
         self._limit_stress(book)
 
-    def _limit_stress(self, book: _Book) -> None:
+    def _limit_stress(self, book: GateBook) -> None:
         """What may be lost at worst: the limit, or less where margin would not carry it."""
         account, limit = book.account, book.params.limits.stress_loss_usd_max
         room = account.margin_room_usd / account.margin_scale
@@ -252,6 +250,7 @@ class RiskGate:
             self.stress.held,
         ):
             state.update(floats.tobytes())
+        state.update(self._is_far.tobytes())
         words = (self.refusals, list(self._recent.items()), self._counted)
         state.update(msgspec.msgpack.encode(words))
         return state.digest()
@@ -408,7 +407,7 @@ class RiskGate:
         return Verdict(intent, ())
 
     def _not_reducing(
-        self, book: _Book, id_: int, side: Side, lots: int, purpose: Purpose
+        self, book: GateBook, id_: int, side: Side, lots: int, purpose: Purpose
     ) -> tuple[Reason, float, float] | None:
         """Why a hedge or flatten is not one, None where it reduces.
 
@@ -438,13 +437,13 @@ class RiskGate:
             return None
         return Reason.NOT_REDUCING, delta + change, delta
 
-    def _hedged_delta(self, book: _Book, expiry: int) -> float:
+    def _hedged_delta(self, book: GateBook, expiry: int) -> float:
         base = book.account.base_delta_coin if expiry < 0 else 0.0
         ids, is_option = book.buckets.ids, self._catalog.is_option
         return rk.hedged_delta(ids, self._ints, self._floats, is_option, base, expiry)
 
     def _closed(
-        self, book: _Book, working: WorkingOrders, sides: int
+        self, book: GateBook, working: WorkingOrders, sides: int
     ) -> tuple[Reason, float, float] | None:
         """Why nothing that adds risk may pass in this underlying at all."""
         if not book.is_fresh:
@@ -478,16 +477,17 @@ class RiskGate:
         )
         self._counted += [side[0] for side in sides]
         found: list[int] = reasons.tolist()
-        if _STRESS in found:
-            found = [
-                self._margin_or(reason, side[0]) for reason, side in zip(found, sides, strict=True)
-            ]
+        if any(found):
+            pairs = zip(found, sides, strict=True)
+            found = [self._named(reason, side[0]) for reason, side in pairs]
         return found, [(row[0], row[1]) for row in numbers.tolist()]
 
-    def _margin_or(self, reason: int, id_: int) -> int:
-        """Where margin is what bounds the stress loss, it is what refuses."""
+    def _named(self, reason: int, id_: int) -> int:
+        """The reason behind the kernel's: what bounds the stress loss, why there is no theo."""
+        if reason == Reason.NO_THEO and self._is_far[id_]:
+            return int(Reason.FAR_FROM_MARKET)
         book = self._book_of[id_]
-        is_margin = reason == _STRESS and book is not None and book.is_margin_tight
+        is_margin = reason == Reason.STRESS and book is not None and book.is_margin_tight
         return int(Reason.MARGIN) if is_margin else reason
 
     def _refused(self, reason: Reason, id_: int, side: Side, found: tuple[float, float]) -> Refused:

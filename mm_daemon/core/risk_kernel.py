@@ -50,6 +50,7 @@ class Reason(IntEnum):
     NOT_REDUCING = 22
     MARKET_ORDER = 23
     UNKNOWN_INSTRUMENT = 24
+    FAR_FROM_MARKET = 25
 
 
 # Measures with one limit per underlying, in the order of their rows in `lots_f` and `sums`.

@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 
 from mm_daemon.core import risk_kernel as rk
-from mm_daemon.core.catalog import Floats
+from mm_daemon.core.catalog import Bools, Floats, Ints
+from mm_daemon.core.portfolio_greeks import Buckets
 from mm_daemon.core.risk_kernel import Reason
+from mm_daemon.core.risk_verdict import AccountState
 from mm_daemon.domain.intents import MassQuote, QuoteEntry
-from mm_daemon.domain.params import RiskLimits
+from mm_daemon.domain.params import RiskLimits, UnderlyingParams
 from mm_daemon.domain.units import Lots, Ticks
 
 NOTHING = (None, None)
 GateSide = tuple[int, int, int, int, int]
 """(id, sign, ticks, lots, ticks of the other side of its entry)."""
+
+
+class GateBook:
+    """One underlying: its row in the gate's matrices, its parameters, its account."""
+
+    def __init__(self, row: int, params: UnderlyingParams, buckets: Buckets) -> None:
+        self.row = row
+        self.params = params
+        self.buckets = buckets
+        self.account = AccountState(math.nan, math.nan, math.nan)
+        self.is_fresh = False
+        self.is_margin_tight = False
+        """The room for margin, and not the limit itself, bounds the stress loss."""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the venue shows of every instrument, in its price unit; 0 or NaN where it shows none."""
+
+    mark: Floats
+    bid: Floats
+    ask: Floats
+
+
+def is_far(theo: Floats, seen: Seen, ints: Ints, floats: Floats, limits: RiskLimits) -> Bools:
+    """Where theo lies beyond the collar around mark, above an ask's or below a bid's."""
+    tick, step = floats[rk.F_TICK], ints[rk.I_STEP]
+
+    def band(price: Floats) -> Floats:
+        fine = np.where(price > ints[rk.I_ABOVE] * tick, step, 1)
+        width: Floats = limits.collar_theo_ratio * price + limits.collar_ticks * tick * fine
+        return width
+
+    far: Bools = (seen.mark > 0.0) & (abs(theo - seen.mark) > band(seen.mark))
+    far |= (seen.ask > 0.0) & (theo - seen.ask > band(seen.ask))
+    far |= (seen.bid > 0.0) & (seen.bid - theo > band(seen.bid))
+    return far
 
 
 def clipped(intent: MassQuote, sides: list[GateSide]) -> MassQuote:

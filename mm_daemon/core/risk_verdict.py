@@ -53,6 +53,7 @@ CONTROL_OF = {
     Reason.HEDGE_SIZE: "C1",
     Reason.NO_THEO: "C2",
     Reason.COLLAR: "C2",
+    Reason.FAR_FROM_MARKET: "C2",
     Reason.OFF_GRID: "C2",
     Reason.MARKET_ORDER: "C2",
     Reason.NOT_READY: "C4",

@@ -36,6 +36,7 @@ from mm_daemon.core.portfolio_greeks import (
 from mm_daemon.core.quote_terms import LiveColumns
 from mm_daemon.core.quoter import Quoter
 from mm_daemon.core.risk import RiskGate
+from mm_daemon.core.risk_sides import Seen
 from mm_daemon.core.risk_verdict import SIZE_REASONS, AccountState, Refused
 from mm_daemon.core.scheduler import Scheduler
 from mm_daemon.core.skew import Skew
@@ -157,7 +158,9 @@ class EngineState:
             ),
         )
         self._calibrate_margin(underlying, now_ns)
-        self.risk.refresh_greeks(underlying, self.theo.columns, now_ns)
+        market, tick = self.market, self.catalog.tick
+        seen = Seen(market.mark, market.bid_ticks * tick, market.ask_ticks * tick)
+        self.risk.refresh_greeks(underlying, self.theo.columns, now_ns, seen)
 
     def margin_terms(self, underlying: str) -> MarginTerms:
         """Shares of the margin balance that are asked, reserved, and asked if everything

@@ -26,6 +26,7 @@ class Measures:
         self.frames = dict.fromkeys(Conn, 0)
         self.connects = dict.fromkeys(Conn, 0)
         self.loop_lag_s = 0.0
+        self._turn_lags_s: list[float] = []
 
     def frame_received(self, conn: Conn) -> None:
         self.frames[conn] += 1
@@ -39,6 +40,18 @@ class Measures:
             self._buckets[bisect_left(_BOUNDS_NS, elapsed_ns)] += 1
             self._sum_ns += elapsed_ns
         self._first_frame_ns = 0
+
+    def turned(self, lag_s: float) -> None:
+        """A turn of the loop came this much later than it was due."""
+        self._turn_lags_s.append(lag_s)
+
+    def take_lag_p99_ns(self) -> int:
+        """What 99 % of the turns since the last call were late by at most; at least 1 where any
+        was measured, for 0 says that none was."""
+        lags, self._turn_lags_s = sorted(self._turn_lags_s), []
+        if not lags:
+            return 0
+        return max(1, round(lags[-1 - len(lags) // 100] * 1e9))
 
     def publish(self, slots: memoryview[float], gate: Gate, ops: OpsLink, pump: Pump) -> None:
         index = self._index

@@ -59,6 +59,7 @@ from mm_daemon.domain.standing import Standing
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.page import (
+    JOURNAL_SYNC_MONO_NS,
     PERMIT_DEADLINE_MONO_NS,
     PROGRESS_LOOP,
     PROGRESS_MARKET_DATA,
@@ -75,7 +76,7 @@ from mm_daemon.ipc.page import (
 from mm_daemon.ipc.wake import drain, open_wake_socket
 from mm_daemon.kernel.clock import StampedClock
 from mm_daemon.kernel.gate import Gate
-from mm_daemon.kernel.pump import Journal, Pump
+from mm_daemon.kernel.pump import JOURNAL_DEAD_LAG_NS, Journal, Pump
 from mm_daemon.kernel.pump import Node as KernelNode
 from mm_daemon.shell.compute_pool import ComputeLink
 from mm_daemon.shell.measures import Measures
@@ -207,6 +208,7 @@ class Trader:
         self._latch_words = (-1, -1)
         self._permit_mono_ns = -1
         self._health_due_s = 0.0
+        self._poll_due_s = 0.0
         self._frames = 0
         self._drained: asyncio.Future[Drained] = self._loop.create_future()
 
@@ -216,6 +218,7 @@ class Trader:
         """Trades until drained. Returns whether the venue confirmed that nothing is left."""
         self._page.words[TRADER_PID] = os.getpid()
         self.feed(self._start)
+        self._poll_due_s = self._loop.time()
         self._poll()
         self._health_due_s = self._loop.time() + HEALTH_S
         self._loop.call_later(HEALTH_S, self._sample_health)
@@ -294,8 +297,10 @@ class Trader:
 
     def _poll(self) -> None:
         self._page.words[PROGRESS_LOOP] += 1
+        self._measures.turned(max(0.0, self._loop.time() - self._poll_due_s))
         if self._observe():
             self._want_flush()
+        self._poll_due_s = self._loop.time() + POLL_S
         self._loop.call_later(POLL_S, self._poll)
 
     def _on_wake(self, receiver: socket.socket) -> None:
@@ -352,12 +357,16 @@ class Trader:
         lag_s = max(0.0, self._loop.time() - self._health_due_s)
         self._measures.loop_lag_s = lag_s
         wall_drift_ns = time.time_ns() - (self._clock.mono_ns() + self._clock.wall_offset_ns)
-        journal_lag_ns = 0 if self._gate.journal_is_sound else 1 << 62
+        synced_ns = self._page.words[JOURNAL_SYNC_MONO_NS]
+        journal_lag_ns = max(0, self._clock.mono_ns() - synced_ns) if synced_ns else 0
+        if not self._gate.journal_is_sound:
+            journal_lag_ns = JOURNAL_DEAD_LAG_NS
         self.feed(
             HealthSample(
                 loop_lag_ns=int(lag_s * NS_PER_S),
                 clock_offset_ns=wall_drift_ns // NS_PER_MS * NS_PER_MS,
                 journal_lag_ns=journal_lag_ns,
+                loop_lag_p99_ns=self._measures.take_lag_p99_ns(),
             )
         )
         self._health_due_s = self._loop.time() + HEALTH_S
