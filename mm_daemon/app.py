@@ -62,6 +62,11 @@ def build_info() -> dict[str, Any]:
     }
 
 
+def config_text(config: Config) -> str:
+    """The configuration as a session keeps it."""
+    return json.dumps(msgspec.to_builtins(config), indent=1)
+
+
 def lock_path() -> Path | None:
     """The lock file of a checkout; an installed package has none."""
     path = Path(__file__).parent.parent / "requirements.lock"
@@ -258,7 +263,8 @@ def _trader_main(config: Config, places: ChildPlaces) -> int:
         inference=model_runner(models),
         secret=secret,
         ws_url=config.venue.ws_url,
-        config_text=json.dumps(msgspec.to_builtins(config), indent=1),
+        config_text=config_text(config),
+        build=build_info(),
         lock_path=lock_path(),
     )
     return run_live(live, places)
@@ -267,7 +273,9 @@ def _trader_main(config: Config, places: ChildPlaces) -> int:
 def _ops_main(config: Config, places: ChildPlaces) -> int:
     from mm_daemon.app_lease import lease_settings
     from mm_daemon.domain.metrics import help_texts
+    from mm_daemon.ops.identity import config_digest
     from mm_daemon.ops.service import OpsSettings, run_ops
+    from mm_daemon.ops.surroundings import ResetRules
 
     return run_ops(
         OpsSettings(
@@ -280,6 +288,12 @@ def _ops_main(config: Config, places: ChildPlaces) -> int:
             environment=config.daemon.environment,
             log_level=config.daemon.log_level,
             build=build_info(),
+            config_sha256=config_digest(config_text(config)),
+            rules=ResetRules(
+                persons=config.ops.reset_persons,
+                cooldown_s=config.ops.reset_cooldown_s,
+                clean_age_s=config.ops.reset_clean_age_s,
+            ),
             help_texts=help_texts([one.name for one in config.underlyings]),
         )
     )

@@ -87,3 +87,38 @@ def explain(session: Path, what: str) -> dict[str, Any]:
         return (explain_option if is_option else explain_hedge)(engine, instrument_id, now_ns)
 
     return run_explain(session, what, make_node(), explainer)
+
+
+def verify_audit(config_path: Path | None) -> dict[str, Any]:
+    """`mm-daemon audit verify`, as plain values. Reads only, also beside a living daemon."""
+    from mm_daemon.ops.audit import verify
+
+    path = _audit_path(config_path)
+    verdict = verify(path)
+    return {
+        "log": str(path),
+        "ok": verdict.is_whole,
+        "files": verdict.files,
+        "lines": verdict.lines,
+        "broken_file": verdict.broken_file,
+        "broken_line": verdict.broken_line,
+        "reason": verdict.reason,
+        "expected": verdict.expected,
+        "found": verdict.found,
+        "torn_bytes": verdict.torn_bytes,
+        "summary": verdict.describe(),
+    }
+
+
+def show_audit(config_path: Path | None, last: int) -> dict[str, Any]:
+    """`mm-daemon audit show`, as plain values."""
+    from mm_daemon.ops.audit import tail
+
+    path = _audit_path(config_path)
+    return {"log": str(path), "entries": tail(path, last)}
+
+
+def _audit_path(config_path: Path | None) -> Path:
+    from mm_daemon.ops.audit import AUDIT_FILE
+
+    return layout_of(load_config(config_path)).state_dir / AUDIT_FILE

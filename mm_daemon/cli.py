@@ -144,6 +144,7 @@ def status(
 @app.command()
 def kill(
     level: Annotated[str, typer.Option(help="Kill level.")] = "cancel_all",
+    scope: Annotated[str, typer.Option(help="firm, or an underlying's name.")] = "firm",
     reason: Annotated[str, typer.Option(help="Kept in the audit log.")] = "",
     config: ConfigOption = None,
     url: UrlOption = "",
@@ -151,11 +152,17 @@ def kill(
     as_json: JsonOption = False,
 ) -> None:
     """Stops the trading, also when ops is dead; waits until the venue shows nothing left."""
+    from mm_daemon import app as root
     from mm_daemon.run import operator
 
     with _one_line_errors():
         result = operator.kill(
-            _endpoint(config, url), level=level, reason=reason, is_waiting=not no_wait
+            _endpoint(config, url),
+            level=level,
+            scope=scope,
+            reason=reason,
+            is_waiting=not no_wait,
+            underlyings=tuple(one.name for one in root.load_config(config).underlyings),
         )
     _show(result.__dict__, as_json, _render_kill)
     if not result.is_confirmed and not no_wait:
@@ -166,25 +173,55 @@ def kill(
 def reset(
     reason: Annotated[str, typer.Option(help="Why it is safe again (10 or more characters).")] = "",
     generation: Annotated[int, typer.Option(help="Latch generation you have seen.")] = -1,
+    scope: Annotated[str, typer.Option(help="Only this: firm, or an underlying's name.")] = "",
+    approve: Annotated[str, typer.Option(metavar="ID", help="Be the second person.")] = "",
     init: Annotated[bool, typer.Option("--init", help="Create the latch file.")] = False,
     config: ConfigOption = None,
     url: UrlOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Lifts the operator's latch, after the venue was found clean."""
+    """Lifts the latch, after the venue was found clean; most latches take two people."""
     from mm_daemon import app as root
+    from mm_daemon.run import operator
 
     with _one_line_errors():
         if init:
             answer: Any = root.init_latch(config)
+        elif approve:
+            answer = operator.approve(_endpoint(config, url), approve, reason)
         else:
-            endpoint = _endpoint(config, url)
-            if generation < 0:
-                generation = int(endpoint.request("GET", "/v1/status")["generation"])
-            answer = endpoint.request(
-                "POST", "/v1/reset", {"generation": generation, "reason": reason}
-            )
-    _show(answer, as_json, lambda a: f"reset: generation {a['generation']}, {a['state']}")
+            answer = operator.reset(_endpoint(config, url), generation, scope, reason)
+    _show(answer, as_json, _render_reset)
+
+
+audit_app = typer.Typer(help="The log of who did what.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
+
+
+@audit_app.command("verify")
+def audit_verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Walks the whole chain; exit 1 at the first line that does not follow."""
+    from mm_daemon import app_inspect as root
+
+    with _one_line_errors():
+        report = root.verify_audit(config)
+    _show(report, as_json, lambda found: ("ok   " if found["ok"] else "FAIL ") + found["summary"])
+    if not report["ok"]:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@audit_app.command("show")
+def audit_show(
+    last: Annotated[int, typer.Option("--last", min=1, help="How many lines.")] = 20,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The newest lines, newest last; it works with the daemon up, down or gone."""
+    from mm_daemon import app_inspect as root
+
+    with _one_line_errors():
+        report = root.show_audit(config, last)
+    _show(report, as_json, lambda found: "\n".join(_render_line(one) for one in found["entries"]))
 
 
 @app.command()
@@ -351,6 +388,26 @@ def _render_kill(result: Any) -> str:
         f"killed: level {result['level']}, generation {result['generation']}"
         f" (by {result['route']}): {result['state']}"
     )
+
+
+def _render_reset(answer: Any) -> str:
+    if "request_id" in answer:
+        return (
+            f"asked by {answer['by']} at generation {answer['generation']}; within"
+            f" {answer['expires_in_s']} s another person:"
+            f" mm-daemon reset --approve {answer['request_id']}"
+        )
+    return f"reset: generation {answer['generation']}, {answer['state']}"
+
+
+def _render_line(entry: Any) -> str:
+    from datetime import UTC, datetime
+
+    when = datetime.fromtimestamp(entry.get("ts_ns", 0) / 1e9, UTC).isoformat(" ", "milliseconds")
+    who = entry.get("actor") or entry.get("source") or "-"
+    keys = ("level", "scope", "generation", "code", "reason", "error")
+    said = [f"{key}={entry[key]}" for key in keys if entry.get(key) not in (None, "")]
+    return f"{when}  {entry['act']:<18} {who:<10} {' '.join(said)}"
 
 
 def _render_replay(report: Any) -> str:

@@ -39,6 +39,8 @@ PRODUCTION_HOSTS = ("www.deribit.com",)
 TEST_HOSTS = ("test.deribit.com",)
 DEMO_KEY_PREFIX = "demo-"
 SECRET_FILE_MODE_MAX = 0o400
+RESET_PERSONS_PROD = 2
+RESET_COOLDOWN_PROD_S = 60.0
 
 HostPort = Annotated[str, msgspec.Meta(pattern=r"^[^:\s]+:\d{1,5}$")]
 
@@ -116,6 +118,12 @@ class OpsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bearer tokens with roles, hashed; created with one token for each role where it is absent."""
     permit_s: Positive
     """How long one renewal of the permit lasts; renewed four times as often."""
+    reset_persons: Literal[1, 2]
+    """How many people lift more than a halt of quoting; some latches take two whatever is here."""
+    reset_cooldown_s: NonNegative
+    """No reset sooner than this after the kill it lifts."""
+    reset_clean_age_s: Positive
+    """A reset needs a clean reconcile no older than this."""
 
 
 class RedisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -263,6 +271,7 @@ def _check_pairs(config: Config, origin: str) -> None:
     for where, key in (("venue.key", config.venue.key), ("guard.key", config.guard.key)):
         _check_key(environment, key, f"{origin}: {where}")
     _check_redis(config, f"{origin}: redis")
+    _check_resets(config, f"{origin}: ops")
     names = [underlying.name for underlying in config.underlyings]
     if not names or len(set(names)) != len(names):
         raise ConfigError(f"{origin}: underlyings must be named, each once; found {names}")
@@ -291,6 +300,20 @@ def _check_key(environment: str, key: CredentialConfig, where: str) -> None:
         raise ConfigError(
             f"{where}.client_id: {key.client_id!r} is a key of the simulated venue;"
             f" environment {environment!r} needs a key of the real one"
+        )
+
+
+def _check_resets(config: Config, where: str) -> None:
+    environment, ops = config.daemon.environment, config.ops
+    if environment == "prod" and ops.reset_persons != RESET_PERSONS_PROD:
+        raise ConfigError(
+            f"{where}.reset_persons: environment 'prod' needs {RESET_PERSONS_PROD};"
+            f" found {ops.reset_persons}"
+        )
+    if environment == "prod" and ops.reset_cooldown_s < RESET_COOLDOWN_PROD_S:
+        raise ConfigError(
+            f"{where}.reset_cooldown_s: environment 'prod' needs {RESET_COOLDOWN_PROD_S:g} or more;"
+            f" found {ops.reset_cooldown_s:g}"
         )
 
 

@@ -124,6 +124,7 @@ def with_hosts(environment: str, host: str, text: str = EXAMPLE) -> str:
 
 
 def with_secret_files(text: str, client_id: str = "AbCdEf") -> str:
+    text = text.replace("reset_cooldown_s = 2.0", "reset_cooldown_s = 60.0")
     text = re.sub(r"client_secret = .*", 'client_secret_file = "/etc/mm/key"', text)
     return re.sub(r'client_id = "demo-\w+"', f'client_id = "{client_id}"', text)
 
@@ -155,6 +156,15 @@ def test_real_environments_take_keys_from_files_only(environment: str, host: str
     assert "demo-secret" not in refusal(text)
     config = parse(with_secret_files(text), "desk.toml")
     assert config.venue.key.client_secret == ""
+
+
+@pytest.mark.parametrize(("key", "value"), [("reset_persons", "1"), ("reset_cooldown_s", "59.9")])
+def test_production_is_reset_by_two_people_after_a_minute(key: str, value: str) -> None:
+    whole = with_secret_files(with_hosts("prod", "www.deribit.com"))
+    message = refusal(re.sub(rf"^{key} = \S+", f"{key} = {value}", whole, flags=re.M))
+    assert f"ops.{key}" in message
+    assert value in message
+    assert parse(changed(key, value), "desk.toml").ops
 
 
 def test_key_of_the_simulation_against_production_is_refused() -> None:

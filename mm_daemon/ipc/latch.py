@@ -133,7 +133,7 @@ class LatchStore:
         assert self.page is not None
         entry = LatchEntry(source, mask.permission, mask.tasks, _short(reason), ts_ns, scope)
         words = self.page.words
-        with file_lock(_page_lock(self.page), _PAGE_LOCK_S):
+        with file_lock(_page_lock(self.page), _PAGE_LOCK_S, must_open=False):
             word = words[LATCH]
             held = Mask(latch_permission(word), latch_tasks(word))
             if scope in self.page.scopes:

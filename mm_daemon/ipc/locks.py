@@ -18,9 +18,18 @@ _POLL_S: Final = 0.0002
 
 
 @contextmanager
-def file_lock(path: Path, timeout_s: float) -> Iterator[bool]:
-    """Hold the lock at `path` for the block; gives False where it could not be had in time."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def file_lock(path: Path, timeout_s: float, *, must_open: bool = True) -> Iterator[bool]:
+    """Hold the lock at `path` for the block; gives False where it could not be had in time.
+
+    `must_open`: raise OSError where the lock file cannot be opened, rather than give False.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        if must_open:
+            raise
+        yield False
+        return
     try:
         yield _acquire(fd, timeout_s)
     finally:

@@ -1,351 +1,163 @@
 """The control API: views for anybody with a token, halts for many, resets for few, all audited.
 
-A kill is done before its body is even looked at for niceties: latch first, everything else after.
-It answers when the trader's gate has published that it saw the new generation, or says that it has
-not. Every refusal has a status, a sentence, and a line in the audit log where it was an act.
+Who calls is settled before any handler runs: the token or the kernel's word for a peer on the unix
+socket, the role that the table of routes asks for, and that no browser acts for another site. Every
+refusal has its code, its sentence, and a line on the audit log where it was an act.
+
+Reading is in `ops.reading`, kills and knobs in `ops.acting`, resets in `ops.reset_desk`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import socket
 import struct
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import Final
 
-import msgspec
 from aiohttp import web
 
-from mm_daemon.domain.inputs import TraderKnob
-from mm_daemon.domain.permission import (
-    HARD_STOP,
-    LEVEL_DEFAULT,
-    OPERATOR,
-    PRESETS,
-    LatchRefused,
-    permission_names,
-    task_names,
-)
-from mm_daemon.domain.views import VIEWS
-from mm_daemon.ipc.latch import LatchError, LatchStore
-from mm_daemon.ipc.layout import Layout
-from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION, LeaseState, Page
-from mm_daemon.ipc.wake import wake
-from mm_daemon.ops.audit import AuditLog
-from mm_daemon.ops.auth import Actor, Role, TokenStore
-from mm_daemon.ops.trader_client import TraderAwayError, TraderClient
+from mm_daemon.ops.acting import Acting
+from mm_daemon.ops.answers import ACTOR, NOTE, Handler, Note, json_response, who
+from mm_daemon.ops.auth import Actor, Role, TokenFault
+from mm_daemon.ops.bodies import BODY_BYTES_MAX
+from mm_daemon.ops.reading import Reading
+from mm_daemon.ops.refusal import MEANINGS, RefusedError
+from mm_daemon.ops.routes import BY_PLACE, ROUTES, Route
+from mm_daemon.ops.scribe import Scribe
+from mm_daemon.ops.surroundings import Surroundings
+from mm_daemon.ops.trader_client import TraderAwayError
 
-BODY_BYTES_MAX = 64 * 1024
-BODY_TIMEOUT_S = 2.0
-SEEN_TIMEOUT_S = 2.0
-SEEN_POLL_S = 0.001
-RESET_REASON_CHARS_MIN = 10
-STREAM_INTERVAL_S = 1.0
-STREAM_VIEWS = ("status", "greeks", "pnl")
-SCOPE_FIRM = "firm"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-ACTOR: web.RequestKey[Actor] = web.RequestKey("actor", Actor)
-
-
-@dataclass
-class Surroundings:
-    """What the API acts on."""
-
-    page: Page
-    latch: LatchStore
-    layout: Layout
-    audit: AuditLog
-    tokens: TokenStore
-    trader: TraderClient
-    build: dict[str, Any]
-    is_open: bool
-    """`sim`: reading needs no token from loopback, so that the console works out of the box."""
-    lease: Callable[[], dict[str, Any]] = dict
-    """How this instance stands with the right to trade its shard."""
+KILL_PATH: Final = "/v1/kill"
+ANONYMOUS: Final = Actor("anonymous", Role.VIEW)
+NOBODY: Final = Actor("unknown", Role.VIEW)
+_CODES: Final = {404: "not_found", 405: "wrong_method", 413: "large_body"}
+_NS_PER_S: Final = 1e9
 
 
 class ControlApi:
     """Handlers over one daemon's surroundings."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, scribe: Scribe) -> None:
         self._around = around
+        self._scribe = scribe
+        self._acting = Acting(around, scribe)
+        self._reading = Reading(around, self._acting.resets.waiting)
 
-    def application(self) -> web.Application:
-        app = web.Application(
-            client_max_size=BODY_BYTES_MAX, middlewares=[self._errors, self._authenticate]
-        )
-        for name in VIEWS:
-            if name != "status":
-                app.router.add_get(f"/v1/{name}", self._view(name))
-        app.router.add_get("/v1/status", self._status)
-        app.router.add_get("/v1/audit", self._audit)
-        app.router.add_get("/v1/stream", self._stream)
-        app.router.add_post("/v1/kill", self._kill)
-        app.router.add_post("/v1/reset", self._reset)
-        app.router.add_post("/v1/params", self._params)
+    def application(self, more: dict[str, Handler]) -> web.Application:
+        """`more`: handlers of the routes that are not this API's own, by name."""
+        handlers = {**self._reading.handlers(), **self._acting.handlers(), **more}
+        middlewares = [self._errors, self._authenticate]
+        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=middlewares)
+        for route in ROUTES:
+            app.router.add_route(route.method, route.path, handlers[route.name])
+        app.on_cleanup.append(self._close)
         return app
 
-    # -- middlewares ------------------------------------------------------------------------------
+    async def _close(self, _: web.Application) -> None:
+        await self._acting.close()
+
+    # -- refusals ------------------------------------------------------------------------------
 
     @web.middleware
     async def _errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[ACTOR] = replace(NOBODY, peer=_where(request))
+        request[NOTE] = Note()
         try:
             return await handler(request)
+        except RefusedError as error:
+            refused = error
+        except TraderAwayError as error:
+            refused = RefusedError("trader_away", str(error))
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            return _json({"error": error.text or error.reason}, status=error.status)
-        except TraderAwayError as error:
-            return _json({"error": str(error)}, status=503)
+            refused = RefusedError(_CODES.get(error.status, "bad_request"), error.reason)
+        if request.method == "POST" and refused.code != "throttled":
+            await self._note(request, refused)
+        return json_response(refused.body(), refused.status)
+
+    async def _note(self, request: web.Request, refused: RefusedError) -> None:
+        route = _route(request)
+        name = route.name if route is not None else "request"
+        fields = {**request[NOTE].fields, **refused.body(), "status": refused.status}
+        await self._scribe.write_soon(
+            f"{name}_refused", **who(request[ACTOR]), route=request.path, **fields
+        )
+
+    # -- who calls -----------------------------------------------------------------------------
 
     @web.middleware
     async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        actor = self._peer(request) or self._around.tokens.find(
-            request.headers.get("Authorization", "")
-        )
-        if actor is None and self._around.is_open and request.method == "GET":
-            actor = Actor("anonymous", Role.VIEW)
-        if actor is None:
-            now_s = time.monotonic()
-            throttled = self._around.tokens.is_throttled(now_s)
-            self._around.tokens.note_failure(now_s)
-            if throttled:
-                raise web.HTTPTooManyRequests(text="too many wrong tokens: wait a minute")
-            raise web.HTTPUnauthorized(text="a bearer token is needed")
-        if request.method == "POST":
+        request[ACTOR] = actor = self._actor(request)
+        route = _route(request)
+        if route is not None and actor.role < route.role:
+            raise RefusedError(
+                "wrong_role",
+                f"{actor.name} has role {actor.role.name.lower()}, {route.path} needs"
+                f" {route.role.name.lower()}",
+            )
+        if request.method not in ("GET", "HEAD"):
             _require_same_origin(request)
-        request[ACTOR] = actor
         return await handler(request)
 
-    def _peer(self, request: web.Request) -> Actor | None:
-        """A caller on the unix socket is who the kernel says."""
-        connection = request.transport.get_extra_info("socket") if request.transport else None
-        if connection is None or connection.family != socket.AF_UNIX:
-            return None
-        packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        pid, uid, _ = struct.unpack("3i", packed)
-        if uid not in (0, os.getuid()):
-            return None
-        return Actor(f"uid{uid}/pid{pid}", Role.ADMIN)
+    def _actor(self, request: web.Request) -> Actor:
+        """Raises: RefusedError where nobody is known to call."""
+        tokens, peer = self._around.tokens, _peer(request)
+        header = request.headers.get("Authorization", "")
+        found = tokens.find(header, self._around.wall_ns() / _NS_PER_S)
+        if isinstance(found, Actor) and not (
+            peer is not None and request.path == KILL_PATH and found.role < Role.HALT
+        ):
+            return replace(found, peer=_where(request))
+        # On the unix socket the kernel's word is enough for a kill, whatever token came with it.
+        if peer is not None and (found is TokenFault.MISSING or request.path == KILL_PATH):
+            return peer
+        is_reading = request.method in ("GET", "HEAD")
+        if found is TokenFault.MISSING and is_reading and self._around.is_open:
+            return replace(ANONYMOUS, peer=_where(request))
+        assert isinstance(found, TokenFault), found
+        if found is not TokenFault.MISSING:
+            self._note_failure()
+        raise RefusedError(found.value, MEANINGS[found.value][1])
 
-    # -- reading ----------------------------------------------------------------------------------
-
-    def _view(self, name: str) -> Handler:
-        async def handle(request: web.Request) -> web.Response:
-            _require(request, Role.VIEW)
-            return _json(await self._around.trader.view(name))
-
-        return handle
-
-    async def _status(self, request: web.Request) -> web.Response:
-        """Answers also without a trader: the page knows the latch."""
-        _require(request, Role.VIEW)
-        return _json(await self.status())
-
-    async def status(self) -> dict[str, Any]:
-        page = self._around.page
-        latch = self._around.latch.state()
-        mask = latch.effective()
-        answer: dict[str, Any] = {
-            "trader": page.trader_state.name.lower(),
-            "boot": page.boot_state.name.lower(),
-            "generation": page.generation,
-            "generation_seen": page.words[GENERATION_SEEN],
-            "swept_generation": page.words[SWEPT_GENERATION],
-            "permission": permission_names(mask.permission),
-            "tasks": task_names(mask.tasks),
-            "latched_by": {one.source: one.reason for one in latch.entries},
-            "build": self._around.build,
-            "lease": self._around.lease(),
-        }
-        try:
-            view = await self._around.trader.view("status")
-        except TraderAwayError as error:
-            answer["trader_error"] = str(error)
-            if page.lease_state is LeaseState.STANDBY:
-                answer["state"] = "standby"
-            return answer
-        return {**view, **answer}
-
-    async def _audit(self, request: web.Request) -> web.Response:
-        _require(request, Role.VIEW)
-        return _json({"entries": self._around.audit.tail(200)})
-
-    async def _stream(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: one snapshot a second; a slow reader gets fewer, never a queue."""
-        _require(request, Role.VIEW)
-        response = web.StreamResponse(
-            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
-        )
-        await response.prepare(request)
-        sequence = 0
-        while True:
-            snapshot: dict[str, Any] = {"sequence": sequence, "status": await self.status()}
-            for name in STREAM_VIEWS[1:]:
-                try:
-                    snapshot[name] = await self._around.trader.view(name)
-                except TraderAwayError:
-                    snapshot[name] = None
-            event = f"id: {sequence}\ndata: {msgspec.json.encode(snapshot).decode()}\n\n"
-            try:
-                await response.write(event.encode())
-            except ConnectionError:
-                return response
-            sequence += 1
-            await asyncio.sleep(STREAM_INTERVAL_S)
-
-    # -- acting -----------------------------------------------------------------------------------
-
-    async def _kill(self, request: web.Request) -> web.Response:
-        actor = _require(request, Role.HALT)
-        body = await _body(request, optional=True)
-        level = str(body.get("level") or LEVEL_DEFAULT)
-        reason = str(body.get("reason") or "no reason given")
-        scope = str(body.get("scope") or SCOPE_FIRM)
-        if level not in PRESETS or scope != SCOPE_FIRM:
-            self._note(request, "kill_refused", level=level, scope=scope, reason=reason)
-            raise web.HTTPBadRequest(
-                text=f"expected level of {list(PRESETS)} and scope {SCOPE_FIRM!r};"
-                f" found level {level!r}, scope {scope!r}"
-            )
-        started_s = time.monotonic()
-        latch = self._around.latch
-        generation = latch.raise_page(OPERATOR, PRESETS[level], reason, ts_ns=time.time_ns())
-        wake(self._around.layout.wake)
-        seen = asyncio.create_task(self._wait_seen(generation))
-        problem = await asyncio.to_thread(self._persist)
-        if level == HARD_STOP:
-            problem = problem or await asyncio.to_thread(self._block_start, reason)
-        is_seen = await seen
-        self._note(request, "kill", level=level, scope=scope, reason=reason, generation=generation)
-        return _json(
-            {
-                "generation": generation,
-                "level": level,
-                "by": actor.name,
-                "state": "settling" if is_seen else "unseen",
-                "durable": problem == "",
-                "problem": problem,
-                "elapsed_ms": (time.monotonic() - started_s) * 1e3,
-            },
-            status=200 if is_seen and not problem else 503,
-        )
-
-    async def _reset(self, request: web.Request) -> web.Response:
-        actor = _require(request, Role.RISK)
-        body = await _body(request)
-        generation, reason = body.get("generation"), str(body.get("reason") or "")
-        if not isinstance(generation, int) or len(reason) < RESET_REASON_CHARS_MIN:
-            self._note(request, "reset_refused", reason=reason)
-            raise web.HTTPBadRequest(
-                text=f"reset needs `generation` (whole number, as seen in status) and `reason` of"
-                f" {RESET_REASON_CHARS_MIN} characters or more"
-            )
-        status = await self._around.trader.view("status")
-        if not status["is_reconciled"] or status["unknown_orders"]:
-            self._note(request, "reset_refused", reason=reason, generation=generation)
-            raise web.HTTPConflict(
-                text=f"not clean: reconciled {status['is_reconciled']}, unknown orders"
-                f" {status['unknown_orders']}: wait for a clean reconcile"
-            )
-        try:
-            result = await asyncio.to_thread(self._around.latch.reset, generation)
-        except LatchError as error:
-            raise web.HTTPServiceUnavailable(text=str(error)) from error
-        if isinstance(result, LatchRefused):
-            self._note(request, "reset_refused", reason=reason, generation=generation)
-            raise web.HTTPConflict(text=f"{result.code.value}: {result.detail}")
-        wake(self._around.layout.wake)
-        await self._around.trader.notify_reset(result.generation)
-        self._note(request, "reset", reason=reason, generation=result.generation)
-        return _json(
-            {
-                "generation": result.generation,
-                "by": actor.name,
-                "state": ", ".join(permission_names(result.effective().permission)) or "latched",
-            }
-        )
-
-    async def _params(self, request: web.Request) -> web.Response:
-        actor = _require(request, Role.TRADER)
-        body = await _body(request)
-        try:
-            knob = TraderKnob(
-                name=str(body["name"]),
-                underlying=str(body.get("underlying", "")),
-                expiry_ns=int(body.get("expiry_ns", 0)),
-                instrument=str(body.get("instrument", "")),
-                value=float(body["value"]),
-                actor=actor.name,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise web.HTTPBadRequest(text=f"expected name and value: {error!r}") from error
-        await self._around.trader.knob(knob)
-        self._note(request, "params", name=knob.name, value=knob.value, reason=knob.underlying)
-        return _json({"accepted": True})
-
-    def _persist(self) -> str:
-        try:
-            self._around.latch.persist()
-        except LatchError as error:
-            return str(error)
-        return ""
-
-    def _block_start(self, reason: str) -> str:
-        """The guard sees the block, stops the daemon in order and starts none before it is gone."""
-        try:
-            self._around.latch.block_start(reason)
-        except OSError as error:
-            return str(error)
-        return ""
-
-    async def _wait_seen(self, generation: int) -> bool:
-        """Until the gate published that it saw the generation, or the trader is gone."""
-        words = self._around.page.words
-        deadline_s = time.monotonic() + SEEN_TIMEOUT_S
-        while words[GENERATION_SEEN] < generation:
-            if time.monotonic() > deadline_s:
-                return False
-            await asyncio.sleep(SEEN_POLL_S)
-        return True
-
-    def _note(self, request: web.Request, act: str, **fields: Any) -> None:
-        actor = request[ACTOR]
-        self._around.audit.append(
-            {
-                "act": act,
-                "actor": actor.name,
-                "role": actor.role.name.lower(),
-                "source": request.remote or "unix",
-                "route": request.path,
-                "ts_ns": time.time_ns(),
-                "mono_ns": time.monotonic_ns(),
-                "build": self._around.build,
-                **fields,
-            }
-        )
+    def _note_failure(self) -> None:
+        """A valid token is never throttled: this is asked only after a wrong one."""
+        tokens, now_s = self._around.tokens, self._around.mono_ns() / _NS_PER_S
+        is_throttled = tokens.is_throttled(now_s)
+        tokens.note_failure(now_s)
+        if is_throttled:
+            raise RefusedError("throttled", "too many wrong tokens: wait a minute")
 
 
-def _json(value: Any, status: int = 200) -> web.Response:
-    """A JSON answer; what is not a number (no theo, no market) becomes null."""
-    return web.Response(
-        body=msgspec.json.encode(value), content_type="application/json", status=status
-    )
+def _route(request: web.Request) -> Route | None:
+    resource = request.match_info.route.resource
+    if resource is None:
+        return None
+    method = "GET" if request.method == "HEAD" else request.method
+    return BY_PLACE.get((method, resource.canonical))
 
 
-def _require(request: web.Request, role: Role) -> Actor:
-    actor = request[ACTOR]
-    if actor.role < role:
-        raise web.HTTPForbidden(
-            text=f"{actor.name} has role {actor.role.name.lower()}, {request.path} needs"
-            f" {role.name.lower()}"
-        )
-    return actor
+def _credentials(request: web.Request) -> tuple[int, int] | None:
+    """(user, process) at the other end of the unix socket, by the kernel's word."""
+    connection = request.transport.get_extra_info("socket") if request.transport else None
+    if connection is None or connection.family != socket.AF_UNIX:
+        return None
+    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid, uid, _ = struct.unpack("3i", packed)
+    return uid, pid
+
+
+def _peer(request: web.Request) -> Actor | None:
+    found = _credentials(request)
+    if found is None or found[0] not in (0, os.getuid()):
+        return None
+    return Actor(f"uid{found[0]}", Role.ADMIN, peer=_where(request))
+
+
+def _where(request: web.Request) -> str:
+    found = _credentials(request)
+    return f"unix uid={found[0]} pid={found[1]}" if found else str(request.remote or "")
 
 
 def _require_same_origin(request: web.Request) -> None:
@@ -353,31 +165,4 @@ def _require_same_origin(request: web.Request) -> None:
     site = request.headers.get("Sec-Fetch-Site", "none")
     origin = request.headers.get("Origin", "")
     if site not in ("none", "same-origin") or (origin and origin.split("//")[-1] != request.host):
-        raise web.HTTPForbidden(text=f"cross-site request from {origin or site!r}")
-
-
-async def _body(request: web.Request, *, optional: bool = False) -> dict[str, Any]:
-    """The JSON object of a request, within the size and time bounds.
-
-    `optional`: whatever is wrong with the body, the act goes on without it (a kill must).
-    """
-    try:
-        return await _strict_body(request)
-    except web.HTTPException:
-        if optional:
-            return {}
-        raise
-
-
-async def _strict_body(request: web.Request) -> dict[str, Any]:
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="expected Content-Type: application/json")
-    try:
-        body = json.loads(await asyncio.wait_for(request.text(), BODY_TIMEOUT_S))
-    except TimeoutError as error:
-        raise web.HTTPRequestTimeout(text="the body did not arrive in time") from error
-    except ValueError as error:
-        raise web.HTTPBadRequest(text=f"not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise web.HTTPBadRequest(text="expected a JSON object")
-    return body
+        raise RefusedError("wrong_origin", f"cross-site request from {origin or site!r}")

@@ -19,6 +19,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from mm_daemon.domain.permission import scope_mask
 from mm_daemon.ipc.page import (
     CRASH_COUNT,
     FENCE_EPOCH,
@@ -27,6 +28,7 @@ from mm_daemon.ipc.page import (
     PERMIT_RENEWED_MONO_NS,
     PID_WORDS,
     PROGRESS_WORDS,
+    SCOPED_MASKS,
     LeaseState,
     Page,
 )
@@ -109,11 +111,19 @@ class PageCollector(Collector):
     def _page_words(self) -> Iterable[Metric]:
         words = self._page.words
         permission = GaugeMetricFamily(
-            "mm_permission", "1 where the latch grants this permission", labels=["kind"]
+            "mm_permission",
+            "1 where the latch grants this permission, for all of the daemon or one underlying",
+            labels=["scope", "kind"],
         )
         held = self._page.permission
-        for name, bit in PERMISSIONS:
-            permission.add_metric([name], float(bool(held & bit)))
+        own = [scope_mask(words[SCOPED_MASKS], k) for k in range(len(self._page.scopes))]
+        masks = {"all": held}
+        masks |= {
+            name: held & mask.permission for name, mask in zip(self._page.scopes, own, strict=True)
+        }
+        for scope, mask in masks.items():
+            for name, bit in PERMISSIONS:
+                permission.add_metric([scope, name], float(bool(mask & bit)))
         yield permission
         yield GaugeMetricFamily(
             "mm_kill_generation", "Generation of the latch", value=self._page.generation

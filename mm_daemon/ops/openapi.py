@@ -1,77 +1,105 @@
-"""The OpenAPI document of the control API, made from the view structs and the table of acts."""
+"""The OpenAPI document of the control API, made from the table of routes and the view structs."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
 from mm_daemon.domain.permission import PRESETS
 from mm_daemon.domain.views import VIEWS
+from mm_daemon.ops.bodies import WHOLE_NAMES
+from mm_daemon.ops.refusal import MEANINGS
+from mm_daemon.ops.routes import ROUTES, Route
 
-_ACTS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "kill": (
-        "halt",
-        "Narrow the latch; returns once the gate saw it",
-        {
-            "level": {"type": "string", "enum": list(PRESETS), "default": "cancel_all"},
-            "scope": {"type": "string", "enum": ["firm"], "default": "firm"},
-            "reason": {"type": "string"},
-        },
-    ),
-    "reset": (
-        "risk",
-        "Lift the operator's latch at a generation you have seen",
-        {"generation": {"type": "integer"}, "reason": {"type": "string", "minLength": 10}},
-    ),
-    "params": (
-        "trader",
-        "Turn one bounded knob",
-        {
-            "name": {"type": "string"},
-            "value": {"type": "number"},
-            "underlying": {"type": "string"},
-            "expiry_ns": {"type": "integer"},
-            "instrument": {"type": "string"},
-        },
-    ),
+_PLACEHOLDER = re.compile(r"{(\w+)}")
+_COMPONENTS = "#/components/schemas/{name}"
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 64},
+    "description": "the same key and body get the same answer for a day, carried out once",
 }
 
 
 def document(version: str) -> dict[str, Any]:
     """OpenAPI 3.1."""
-    schemas, components = msgspec.json.schema_components(
-        VIEWS.values(), ref_template="#/components/schemas/{name}"
-    )
+    bodies = [route.body for route in ROUTES if route.body is not None]
+    kinds = [*VIEWS.values(), *bodies]
+    made, components = msgspec.json.schema_components(kinds, ref_template=_COMPONENTS)
+    schemas = dict(zip(kinds, made, strict=True))
     paths: dict[str, Any] = {}
-    for name, schema in zip(VIEWS, schemas, strict=True):
-        paths[f"/v1/{name}"] = {"get": _operation(f"The {name} view", "view", schema)}
-    paths["/v1/audit"] = {"get": _operation("The last audit entries", "view", {"type": "object"})}
-    paths["/v1/stream"] = {"get": _operation("Server-sent events", "view", {"type": "string"})}
-    for name, (role, summary, properties) in _ACTS.items():
-        operation = _operation(summary, role, {"type": "object"})
-        body = {"type": "object", "properties": properties}
-        operation["requestBody"] = {"content": {"application/json": {"schema": body}}}
-        paths[f"/v1/{name}"] = {"post": operation}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    _name_choices(components)
     return {
         "openapi": "3.1.0",
         "info": {"title": "mm-daemon control API", "version": version},
         "paths": paths,
         "components": {
-            "schemas": components,
+            "schemas": {**components, "Refusal": _refusal()},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
         "security": [{"bearer": []}],
     }
 
 
-def _operation(summary: str, role: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _operation(route: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    schema = schemas.get(VIEWS.get(route.name), {"type": "object"})
+    responses: dict[str, Any] = {
+        str(status): _response(text, schema) for status, text in route.answers.items()
+    }
+    for status, codes in _by_status(route).items():
+        text = "; ".join(f"`{code}`: {MEANINGS[code][1]}" for code in codes)
+        if str(status) in responses:
+            responses[str(status)]["description"] += f"; {text}"
+        else:
+            responses[str(status)] = _response(text, {"$ref": "#/components/schemas/Refusal"})
+        responses[str(status)]["x-codes"] = codes
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": f"{route.summary} (role {route.role.name.lower()})",
+        "responses": responses,
+    }
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _PLACEHOLDER.findall(route.path)
+    ]
+    if route.is_keyed:
+        parameters.append(_KEY)
+    if parameters:
+        operation["parameters"] = parameters
+    if route.body is not None:
+        content = {"application/json": {"schema": schemas[route.body]}}
+        operation["requestBody"] = {"content": content, "required": route.name != "kill"}
+    return operation
+
+
+def _by_status(route: Route) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for code in route.all_codes:
+        found.setdefault(MEANINGS[code][0], []).append(code)
+    return found
+
+
+def _response(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
+
+
+def _refusal() -> dict[str, Any]:
     return {
-        "summary": f"{summary} (role {role})",
-        "responses": {
-            "200": {"description": "ok", "content": {"application/json": {"schema": schema}}},
-            "401": {"description": "no or wrong token"},
-            "403": {"description": "the token's role does not reach"},
-            "503": {"description": "the trader does not answer"},
+        "type": "object",
+        "required": ["error", "code"],
+        "properties": {
+            "error": {"type": "string", "description": "a sentence for a person"},
+            "code": {"type": "string", "enum": list(MEANINGS)},
         },
     }
+
+
+def _name_choices(components: dict[str, Any]) -> None:
+    """The levels and the scopes that every daemon has; an underlying's name is a scope too."""
+    properties = components["KillBody"]["properties"]
+    properties["level"] |= {"enum": list(PRESETS)}
+    properties["scope"] |= {"examples": list(WHOLE_NAMES)}

@@ -31,13 +31,20 @@ from mm_daemon.ipc.page import (
     Page,
     TraderState,
 )
-from mm_daemon.ops.api import ControlApi, Surroundings
-from mm_daemon.ops.audit import AuditLog
+from mm_daemon.ops.answers import Handler
+from mm_daemon.ops.api import ControlApi
+from mm_daemon.ops.audit import AUDIT_FILE, AuditLog
 from mm_daemon.ops.auth import load_tokens
+from mm_daemon.ops.firm_kill import FirmKill
+from mm_daemon.ops.idempotency import ANSWERS_FILE, AnswerStore
+from mm_daemon.ops.identity import identity_of_trader
+from mm_daemon.ops.latch_watch import LatchWatch
 from mm_daemon.ops.lease_setup import LeaseHouse, LeaseSettings, set_up_lease
 from mm_daemon.ops.logs import make_logger
 from mm_daemon.ops.metrics import PageCollector, StoreCollector
-from mm_daemon.ops.openapi import document
+from mm_daemon.ops.refusal import RefusedError
+from mm_daemon.ops.scribe import Scribe
+from mm_daemon.ops.surroundings import Identity, ResetRules, Surroundings
 from mm_daemon.ops.trader_client import LogLine, TraderAwayError, TraderClient
 
 CONSOLE_HEADERS = {
@@ -62,6 +69,8 @@ class OpsSettings:
     environment: str
     log_level: str
     build: dict[str, Any]
+    config_sha256: str
+    rules: ResetRules
     help_texts: dict[str, str]
 
 
@@ -91,29 +100,25 @@ async def _serve(settings: OpsSettings) -> None:
         on_firm_lifted=on_firm_lifted,
         log=log,
     )
-    around = Surroundings(
-        page=page,
-        latch=latch,
-        layout=settings.layout,
-        audit=AuditLog(settings.layout.state_dir / "audit.jsonl"),
-        tokens=load_tokens(settings.tokens_file),
-        trader=trader,
-        build=settings.build,
-        is_open=settings.environment == "sim",
-        lease=lambda: house.tenure.face().as_status(),
-    )
-    control = ControlApi(around).application()
-    _add_console(control, settings)
+    around, scribe = _surroundings(settings, page, latch, trader, house)
+    registry = CollectorRegistry()
+    around.watch.publish(registry)
+    if around.audit.problem or (problem := around.watch.begin()):
+        log.error("audit_unusable", problem=around.audit.problem or problem)
+    control = ControlApi(around, scribe).application(console_handlers())
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     runners = [
         await _listen(control, settings.control_listen, settings.layout.ops_socket),
-        await _listen(_metrics_app(settings, page, trader, house), settings.metrics_listen, None),
+        await _listen(
+            _metrics_app(settings, page, trader, house, registry), settings.metrics_listen, None
+        ),
     ]
     log.info("ops_started", control=settings.control_listen, metrics=settings.metrics_listen)
-    tasks = [asyncio.create_task(trader.run()), asyncio.create_task(house.tenure.run())]
+    lives = (trader.run(), house.tenure.run(), around.watch.run())
+    tasks = [asyncio.create_task(life) for life in lives]
     tasks.append(asyncio.create_task(_until(stop)))
     try:
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -133,6 +138,35 @@ async def _until(stop: asyncio.Event) -> None:
     await stop.wait()
 
 
+def _surroundings(
+    settings: OpsSettings, page: Page, latch: LatchStore, trader: TraderClient, house: LeaseHouse
+) -> tuple[Surroundings, Scribe]:
+    layout = settings.layout
+    audit = AuditLog(layout.state_dir / AUDIT_FILE)
+    identity = Identity(settings.build, settings.config_sha256)
+    scribe = Scribe(audit, build=identity.build, config_sha256=identity.config_sha256)
+    firm = None
+    if house.bus is not None and house.firm is not None:
+        firm = FirmKill(house.bus, house.firm)
+    around = Surroundings(
+        page=page,
+        latch=latch,
+        layout=layout,
+        audit=audit,
+        watch=LatchWatch(page, latch, scribe, wall_ns=time.time_ns, mono_ns=time.monotonic_ns),
+        tokens=load_tokens(settings.tokens_file),
+        answers=AnswerStore(layout.state_dir / ANSWERS_FILE, time.time()),
+        trader=trader,
+        identity=identity,
+        trader_identity=lambda: identity_of_trader(layout),
+        rules=settings.rules,
+        is_open=settings.environment == "sim",
+        lease=lambda: house.tenure.face().as_status(),
+        firm=firm,
+    )
+    return around, scribe
+
+
 async def _listen(app: web.Application, listen: str, unix: Path | None) -> web.AppRunner:
     """Raises OSError naming the address where the port is taken."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -149,29 +183,29 @@ async def _listen(app: web.Application, listen: str, unix: Path | None) -> web.A
     return runner
 
 
-def _add_console(app: web.Application, settings: OpsSettings) -> None:
+def console_handlers() -> dict[str, Handler]:
+    """The console's files, by route name."""
+
     async def page(request: web.Request) -> web.Response:
         name = request.match_info.get("name", "index.html")
         kind = CONSOLE_TYPES.get(name.rpartition(".")[2])
         file = resources.files("mm_daemon.ops") / "console" / name
         if kind is None or "/" in name or not file.is_file():
-            raise web.HTTPNotFound(text=f"no file {name!r}")
+            raise RefusedError("not_found", f"no file {name!r}")
         return web.Response(
             text=file.read_text(), content_type=kind, charset="utf-8", headers=CONSOLE_HEADERS
         )
 
-    async def openapi(_: web.Request) -> web.Response:
-        return web.json_response(document(str(settings.build.get("version", ""))))
-
-    app.router.add_get("/", page)
-    app.router.add_get("/console/{name}", page)
-    app.router.add_get("/v1/openapi.json", openapi)
+    return {"index": page, "console": page}
 
 
 def _metrics_app(
-    settings: OpsSettings, page: Page, trader: TraderClient, house: LeaseHouse
+    settings: OpsSettings,
+    page: Page,
+    trader: TraderClient,
+    house: LeaseHouse,
+    registry: CollectorRegistry,
 ) -> web.Application:
-    registry = CollectorRegistry()
     if house.bus is not None:
         registry.register(StoreCollector(house.bus))
     registry.register(PageCollector(page, settings.help_texts, time.monotonic_ns))

@@ -80,8 +80,16 @@ class TraderClient(asyncio.Protocol):
     async def knob(self, knob: TraderKnob) -> None:
         await self._request({"type": "knob", "knob": msgspec.to_builtins(knob)})
 
-    async def notify_reset(self, generation: int) -> None:
-        await self._request({"type": "reset", "generation": generation})
+    async def notify_reset(
+        self, generation: int, scope: str = "", *, is_ahead: bool = False
+    ) -> None:
+        """Tells the trader of a reset, done or (`is_ahead`) about to be."""
+        fields = {"generation": generation, "scope": scope, "is_ahead": is_ahead}
+        await self._request({"type": "reset", **fields})
+
+    async def sweep_again(self) -> None:
+        """Has the trader do once more what the latch asks for."""
+        await self._request({"type": "sweep_again"})
 
     async def _request(self, fields: dict[str, Any]) -> bytes:
         if self._transport is None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import uvloop
@@ -23,6 +24,8 @@ from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.ledger import Ledger, read_ledger
 from mm_daemon.ipc.page import (
     FENCE_EPOCH,
+    GENERATION_SEEN,
+    PROGRESS_LOOP,
     SCOPED_MASKS,
     TRADER_INCARNATION,
     TRADER_TENURE,
@@ -72,6 +75,7 @@ class LiveTrader:
     secret: str
     ws_url: str
     config_text: str
+    build: dict[str, Any]
     lock_path: Path | None
 
 
@@ -102,8 +106,29 @@ async def _trade(live: LiveTrader, places: ChildPlaces) -> int:
         latch_scoped=page.words[SCOPED_MASKS],
     )
     live.warm_up(start)
-    start = msgspec.structs.replace(start, epoch=await epoch_of_life(page, places.incarnation))
-    write_header(places.session, {"machine": machine_facts(live.lock_path), "epoch": start.epoch})
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    epoch = await epoch_of_life(page, places.incarnation, stop)
+    if not epoch:
+        return EXIT_DONE
+    start = msgspec.structs.replace(
+        start,
+        epoch=epoch,
+        latch_generation=page.generation,
+        latch_permission=page.permission,
+        latch_tasks=page.tasks,
+        latch_scoped=page.words[SCOPED_MASKS],
+    )
+    write_header(
+        places.session,
+        {
+            "machine": machine_facts(live.lock_path),
+            "epoch": start.epoch,
+            "build": live.build,
+        },
+    )
     (places.session / CONFIG).write_text(live.config_text)
     tape = Tape(places.session)
     ledger = Ledger(places.session)
@@ -128,9 +153,8 @@ async def _trade(live: LiveTrader, places: ChildPlaces) -> int:
         inference=live.inference,
         incarnation=places.incarnation,
     )
-    loop = asyncio.get_running_loop()
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(stop, trader.begin_drain, stop.name)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, trader.begin_drain, number.name)
     loop.add_signal_handler(signal.SIGUSR1, _kill_by_signal, latch)
     result = await trader.run()
     tape.close()
@@ -172,12 +196,19 @@ def recovered_from(ledger: Iterable[Record]) -> Recovered:
     )
 
 
-async def epoch_of_life(page: Page, life: int) -> int:
-    """The epoch of this life under the tenure that ops holds, waiting until it holds one.
+async def epoch_of_life(page: Page, life: int, stop: asyncio.Event) -> int:
+    """The epoch of this life under the tenure that ops holds, waiting until it holds one; 0 where
+    it is stopped before.
 
-    From then on ops gives its permit to a trader of this tenure.
+    Who waits is alive and has seen every latch: it speaks to no venue and can send nothing. From
+    the tenure on ops gives its permit to this trader.
     """
-    while not (tenure := page.words[FENCE_EPOCH]):  # noqa: ASYNC110 - another process writes it
+    words = page.words
+    while not (tenure := words[FENCE_EPOCH]):
+        if stop.is_set():
+            return 0
+        words[PROGRESS_LOOP] += 1
+        words[GENERATION_SEEN] = page.generation
         await asyncio.sleep(TENURE_POLL_S)
-    page.words[TRADER_TENURE] = tenure
+    words[TRADER_TENURE] = tenure
     return life_epoch(tenure, life)

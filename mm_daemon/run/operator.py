@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mm_daemon.domain.permission import HARD_STOP, OPERATOR, PRESETS, SWEEP
+from mm_daemon.domain.permission import HARD_STOP, OPERATOR, PRESETS, SWEEP, WHOLE
 from mm_daemon.ipc.control import live_page, open_latch, raise_everywhere
 from mm_daemon.ipc.layout import Layout
 from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION, TRADER_PID, Page
@@ -28,6 +28,9 @@ KILL_PATIENCE_S = 1.0
 CONFIRM_TIMEOUT_S = 20.0
 POLL_S = 0.05
 AUTH_VARIABLE = "MM_TOKEN"
+"""Over the unix socket the kernel's word is enough; a token there makes the caller its person."""
+WHOLE_NAMES = ("firm", "venue", "account")
+"""Scopes that are all of a daemon; its underlyings' names are the others."""
 
 
 class OperatorError(Exception):
@@ -52,7 +55,7 @@ class Endpoint:
         connection = self._connect(timeout_s)
         headers = {"Content-Type": "application/json"}
         token = os.environ.get(AUTH_VARIABLE, "")
-        if self.url and token:
+        if token:
             headers["Authorization"] = f"Bearer {token}"
         try:
             connection.request(
@@ -103,6 +106,7 @@ class KillResult:
 
     generation: int
     level: str
+    scope: str
     route: str
     """api, page (ops was dead) or file (no daemon ran)."""
     state: str
@@ -111,39 +115,71 @@ class KillResult:
     sweep, no quote of ours is believed to rest."""
 
 
-def kill(endpoint: Endpoint, *, level: str, reason: str, is_waiting: bool) -> KillResult:
+def kill(
+    endpoint: Endpoint,
+    *,
+    level: str,
+    scope: str,
+    reason: str,
+    is_waiting: bool,
+    underlyings: tuple[str, ...],
+) -> KillResult:
     """Latches, by the API where it answers, else by page and file; then waits for the venue's word.
 
     Raises: OperatorError where not even the durable latch could be written.
     """
     if level not in PRESETS:
         raise OperatorError(f"no kill level {level!r}; there are {', '.join(PRESETS)}")
+    if not endpoint.url and scope not in (*WHOLE_NAMES, *underlyings):
+        known = ", ".join((*WHOLE_NAMES, *underlyings))
+        raise OperatorError(f"no scope {scope!r}; there are {known}")
+    if level == HARD_STOP and scope not in WHOLE_NAMES:
+        raise OperatorError(f"{HARD_STOP} ends the daemon: it takes no scope but the whole")
     patience_s = TIMEOUT_S if endpoint.url else KILL_PATIENCE_S
     try:
-        body = {"level": level, "reason": reason}
+        body = {"level": level, "scope": scope, "reason": reason}
         answer = endpoint.request("POST", "/v1/kill", body, patience_s)
         generation, route = int(answer["generation"]), "api"
     except OperatorError:
         if endpoint.url:
             raise
-        generation, route = _kill_without_ops(endpoint.layout, level, reason)
+        generation, route = _kill_without_ops(endpoint.layout, level, scope, reason)
     if route == "file":
-        return KillResult(generation, level, route, "no daemon runs; it will start latched", True)
+        state = "no daemon runs; it will start latched"
+        return KillResult(generation, level, scope, route, state, True)
     if not is_waiting:
-        return KillResult(generation, level, route, "settling", False)
+        return KillResult(generation, level, scope, route, "settling", False)
     if PRESETS[level].tasks & SWEEP:
         # Attached once: a hard stop ends the daemon, whose last word is then in this mapping.
         page = None if endpoint.url else live_page(endpoint.layout)
         is_confirmed = _wait_until(lambda: _is_swept(endpoint, page, generation))
     else:
-        is_confirmed = _wait_until(lambda: _is_pulled(endpoint, generation))
+        is_confirmed = _wait_until(lambda: _is_pulled(endpoint, generation, scope))
     state = "confirmed" if is_confirmed else "unconfirmed"
-    return KillResult(generation, level, route, state, is_confirmed)
+    return KillResult(generation, level, scope, route, state, is_confirmed)
 
 
-def _kill_without_ops(layout: Layout, level: str, reason: str) -> tuple[int, str]:
+def reset(endpoint: Endpoint, generation: int, scope: str, reason: str) -> dict[str, Any]:
+    """Asks for a reset; a negative generation stands for the present one. Raises OperatorError."""
+    if generation < 0:
+        generation = int(endpoint.request("GET", "/v1/status")["generation"])
+    body = {"generation": generation, "reason": reason, "scope": scope}
+    return dict(endpoint.request("POST", "/v1/reset", body))
+
+
+def approve(endpoint: Endpoint, request_id: str, reason: str) -> dict[str, Any]:
+    """Approves somebody else's request. Raises OperatorError."""
+    body = {"request_id": request_id, "reason": reason}
+    return dict(endpoint.request("POST", "/v1/reset/approve", body))
+
+
+def _kill_without_ops(layout: Layout, level: str, scope: str, reason: str) -> tuple[int, str]:
+    source = HARD_STOP if level == HARD_STOP else OPERATOR
+    where = WHOLE if scope in WHOLE_NAMES else scope
     try:
-        raised = raise_everywhere(layout, OPERATOR, PRESETS[level], reason, ts_ns=time.time_ns())
+        raised = raise_everywhere(
+            layout, source, PRESETS[level], reason, ts_ns=time.time_ns(), scope=where
+        )
     except OSError as error:
         raise OperatorError(f"the page is latched, but the file is not: {error}") from error
     if level == HARD_STOP:
@@ -170,9 +206,12 @@ def _is_swept(endpoint: Endpoint, page: Page | None, generation: int) -> bool:
     return is_seen and words[SWEPT_GENERATION] >= generation
 
 
-def _is_pulled(endpoint: Endpoint, generation: int) -> bool:
+def _is_pulled(endpoint: Endpoint, generation: int, scope: str) -> bool:
     """Needs a living ops: the page alone cannot say what rests."""
     status = _status(endpoint)
+    if scope not in WHOLE_NAMES:
+        # Quotes of the others go on; of this one the gate lets none through any more.
+        return bool(status.get("generation_seen", 0) >= generation)
     return bool(status.get("generation_seen", 0) >= generation and status.get("quotes_live") == 0)
 
 

@@ -1,13 +1,30 @@
-"""Tokens: hashed at rest, compared whole, throttled only when wrong."""
+"""Tokens: hashed at rest, compared whole, ended in time, throttled only when wrong."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from mm_daemon.ops.auth import FAILURE_WINDOW_S, FAILURES_MAX, Role, load_tokens
+from mm_daemon.ops.auth import (
+    FAILURE_WINDOW_S,
+    FAILURES_MAX,
+    Actor,
+    Role,
+    TokenFault,
+    load_tokens,
+)
+
+NOW_S = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+
+
+def write_token(path: Path, **more: str) -> None:
+    digest = hashlib.sha256(b"plain").hexdigest()
+    token = {"name": "alice", "role": "risk", "sha256": digest, **more}
+    path.write_text(json.dumps({"tokens": [token]}))
 
 
 def test_new_token_file_holds_hashes_only_and_the_plain_ones_are_written_once(
@@ -19,14 +36,27 @@ def test_new_token_file_holds_hashes_only_and_the_plain_ones_are_written_once(
     assert (tmp_path / "tokens.json.new").stat().st_mode & 0o777 == 0o400
     assert not any(token in path.read_text() for token in plain.values())
     for name, token in plain.items():
-        actor = store.find(f"Bearer {token}")
-        assert actor is not None
+        actor = store.find(f"Bearer {token}", NOW_S)
+        assert isinstance(actor, Actor)
         assert actor.role is Role[name.upper()]
+        assert hashlib.sha256(token.encode()).hexdigest().startswith(actor.fingerprint)
 
 
-@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Bearer wrong", "Basic abc"])
-def test_anything_but_a_known_bearer_token_is_nobody(tmp_path: Path, header: str) -> None:
-    assert load_tokens(tmp_path / "tokens.json").find(header) is None
+@pytest.mark.parametrize("header", ["Bearer", "Bearer ", "Bearer wrong", "Basic abc"])
+def test_anything_but_a_known_bearer_token_is_wrong(tmp_path: Path, header: str) -> None:
+    assert load_tokens(tmp_path / "tokens.json").find(header, NOW_S) is TokenFault.WRONG
+
+
+def test_no_header_is_a_missing_token(tmp_path: Path) -> None:
+    assert load_tokens(tmp_path / "tokens.json").find("", NOW_S) is TokenFault.MISSING
+
+
+def test_a_token_ends_at_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    write_token(path, expires="2026-01-01T01:00:00+01:00")
+    store = load_tokens(path)
+    assert isinstance(store.find("Bearer plain", NOW_S - 1.0), Actor)
+    assert store.find("Bearer plain", NOW_S) is TokenFault.EXPIRED
 
 
 def test_wrong_tokens_are_throttled_within_the_window(tmp_path: Path) -> None:
@@ -38,8 +68,18 @@ def test_wrong_tokens_are_throttled_within_the_window(tmp_path: Path) -> None:
     assert not store.is_throttled(FAILURE_WINDOW_S + 1.0)
 
 
-def test_damaged_token_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"tokens": [{"sha256": "x"}]}',
+        '{"tokens": [{"sha256": "x", "name": "a", "role": "king"}]}',
+        '{"tokens": [{"sha256": "x", "name": "a", "role": "risk", "expires": "2026-01-01"}]}',
+        "[]",
+        "{",
+    ],
+)
+def test_damaged_token_file_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "tokens.json"
-    path.write_text('{"tokens": [{"sha256": "x"}]}')
+    path.write_text(text)
     with pytest.raises(ValueError, match=r"tokens\.json"):
         load_tokens(path)

@@ -1,0 +1,63 @@
+"""What the control API acts on, and the rules it acts by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mm_daemon.ipc.latch import LatchStore
+from mm_daemon.ipc.layout import Layout
+from mm_daemon.ipc.page import Page
+from mm_daemon.ops.audit import AuditLog
+from mm_daemon.ops.auth import TokenStore
+from mm_daemon.ops.firm_kill import FirmKill
+from mm_daemon.ops.idempotency import AnswerStore
+from mm_daemon.ops.latch_watch import LatchWatch
+from mm_daemon.ops.trader_client import TraderClient
+
+
+@dataclass(frozen=True)
+class ResetRules:
+    """What a reset needs; see `ops.reset_desk`."""
+
+    persons: int
+    cooldown_s: float
+    clean_age_s: float
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What must be the same for trader and ops: the code they run and how they are configured."""
+
+    build: dict[str, Any] = field(default_factory=dict)
+    config_sha256: str = ""
+
+
+@dataclass
+class Surroundings:
+    """One daemon, as its control API sees it."""
+
+    page: Page
+    latch: LatchStore
+    layout: Layout
+    audit: AuditLog
+    watch: LatchWatch
+    tokens: TokenStore
+    answers: AnswerStore
+    trader: TraderClient
+    identity: Identity
+    """Of this process."""
+    trader_identity: Callable[[], Identity]
+    """Of the trader's present life. Raises ValueError where it cannot be told."""
+    rules: ResetRules
+    is_open: bool
+    """`sim`: reading needs no token from loopback, so that the console works out of the box."""
+    body_timeout_s: float = 2.0
+    wall_ns: Callable[[], int] = time.time_ns
+    mono_ns: Callable[[], int] = time.monotonic_ns
+    lease: Callable[[], dict[str, Any]] = dict
+    """How this instance stands with the right to trade its shard."""
+    firm: FirmKill | None = None
+    """Where several instances share a store."""
