@@ -2,7 +2,7 @@
 
 import sys
 
-from mm_daemon.guard.supervisor import main
+from mm_daemon.guard.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

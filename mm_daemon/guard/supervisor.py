@@ -14,29 +14,27 @@ syncing (disk). The loop itself blocks on nothing but the latch file.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import random
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
 from mm_daemon.domain.permission import CRASH, OPERATOR, PRESETS, SWEEP, Clearer
-from mm_daemon.guard.boot import BootError, House, note_trader, read_crashes, take_house
+from mm_daemon.guard.boot import House, note_trader, read_crashes
 from mm_daemon.guard.child import Child
 from mm_daemon.guard.journal_sync import JournalSyncer
+from mm_daemon.guard.lease_desk import LeaseDesk
 from mm_daemon.guard.log import log
 from mm_daemon.guard.notify import Notifier
-from mm_daemon.guard.settings import TRADER, Settings, SettingsError, read_settings
+from mm_daemon.guard.settings import TRADER, Settings
 from mm_daemon.guard.sweep_client import SweepReport
 from mm_daemon.guard.sweeper import Sweeper
 from mm_daemon.guard.watchdog import Act, WatchdogThread, describe_stall
@@ -52,6 +50,7 @@ from mm_daemon.ipc.page import (
     RECONCILED_INCARNATION,
     SWEPT_GENERATION,
     TRADER_INCARNATION,
+    TRADER_TENURE,
     BootState,
     TraderState,
 )
@@ -92,6 +91,7 @@ class Supervisor:
         self._children = {one.name: Child(one) for one in settings.children}
         self._trader = self._children[TRADER]
         self._others = [child for name, child in self._children.items() if name != TRADER]
+        self._lease = LeaseDesk(settings, page, self._trader)
         self._sweeper = self._make_sweeper()
         self._watchdog = WatchdogThread(page, settings.limits, WATCH_INTERVAL_S, self._on_watchdog)
         self._syncer = JournalSyncer(page, settings.sync_ms / 1000, settings.tape_bytes_max)
@@ -101,6 +101,7 @@ class Supervisor:
         self._deadline_s = 0.0
         self._incarnation = 0
         self._sweep_epoch = 0
+        self._sweep_is_due = False
         self._sweep_since_s: float | None = None
         self._swept_for = 0
         self._trader_code: int | None = None
@@ -148,6 +149,7 @@ class Supervisor:
             self._needs_persist = False
             self._guarded(self._latch.persist)
         if self._stage is Stage.RUNNING:
+            self._lease.mind(now_s)
             self._start_children(now_s)
             self._lift_crash()
             if self._ends_s is not None and now_s >= self._ends_s:
@@ -220,6 +222,7 @@ class Supervisor:
             words[word] = 0
         words[GENERATION_SEEN] = 0
         words[RECONCILED_INCARNATION] = 0
+        words[TRADER_TENURE] = 0
         self._page.trader_state = TraderState.STARTING
         words[TRADER_INCARNATION] = self._incarnation
         environment = self._environment(self._incarnation, session)
@@ -259,7 +262,8 @@ class Supervisor:
                 self._on_trader_end(now_s, code)
 
     def _on_trader_end(self, now_s: float, code: int) -> None:
-        if self._page.words[PROGRESS_LOOP]:
+        was_lease = self._lease.take_end()
+        if self._page.words[PROGRESS_LOOP] and self._lease.may_have_traded:
             self._may_have_orders = True
         self._page.words[TRADER_INCARNATION] = 0
         self._page.trader_state = TraderState.DOWN
@@ -267,6 +271,9 @@ class Supervisor:
         if self._stage is not Stage.RUNNING:
             if code not in (EXIT_DONE, EXIT_UNUSABLE, EXIT_UNCONFIRMED):
                 self._raise(CRASH, f"trader ended with {code} while stopping")
+        elif was_lease:
+            self._may_have_orders = self._lease.may_sweep
+            self._begin_sweep(check_first=code == EXIT_DONE)
         elif code == EXIT_UNUSABLE:
             self._exit_code = EXIT_UNUSABLE
             self._begin_stop(now_s, "the trader cannot use its configuration")
@@ -304,7 +311,8 @@ class Supervisor:
     def _begin_sweep(self, *, check_first: bool = False) -> None:
         self._swept_for = self._page.generation
         self._sweep_since_s = time.monotonic()
-        if self._sweeper is not None:
+        self._sweep_is_due = not self._lease.may_sweep
+        if self._sweeper is not None and not self._sweep_is_due:
             self._sweep_epoch = self._sweeper.begin(check_first=check_first)
 
     def _venue_is_swept(self, now_s: float) -> bool:
@@ -315,6 +323,8 @@ class Supervisor:
         """
         if self._sweep_since_s is None or self._sweeper is None or self._settings.sweep is None:
             return True
+        if self._sweep_is_due:
+            return True  # a trader without a tenure only waits for one
         if self._sweeper.is_confirmed(self._sweep_epoch):
             self._page.words[SWEPT_GENERATION] = self._swept_for
             return True
@@ -345,14 +355,16 @@ class Supervisor:
             reason = describe_stall(self._page)
             self._latch.raise_page(CRASH, CANCEL_ALL, reason, ts_ns=time.time_ns())
             self._needs_persist = True
-        if self._sweeper is not None:
+        if self._sweeper is not None and self._lease.may_sweep:
             self._sweeper.begin()
 
     def _mind_sweeps(self) -> None:
         """Carry out and publish a kill that comes while no trader runs; call off a sweep that the
         latch no longer asks for, before it cancels what a living trader quotes."""
-        if self._sweeper is None:
+        if self._sweeper is None or not self._lease.may_sweep:
             return
+        if self._sweep_is_due:
+            self._begin_sweep()
         page = self._page
         if self._trader.is_running:
             if self._stage is Stage.RUNNING and not page.tasks & SWEEP:
@@ -469,25 +481,3 @@ class Supervisor:
             act()
         except OSError as error:
             log("refused", detail=str(error))
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the guard on a resolved configuration; returns the process's exit code."""
-    parser = argparse.ArgumentParser(prog="mm_daemon.guard", description="The daemon's keeper.")
-    parser.add_argument("resolved", type=Path, help="the resolved configuration, a JSON file")
-    parser.add_argument("--for", dest="run_for_s", type=float, help="stop after so many seconds")
-    arguments = parser.parse_args(argv)
-    try:
-        settings = read_settings(arguments.resolved)
-        if arguments.run_for_s is not None:
-            settings = replace(settings, run_for_s=arguments.run_for_s)
-        layout = Layout(settings.runtime_dir, settings.state_dir)
-        layout.create()
-        house = take_house(settings, layout)
-    except (BootError, SettingsError, ValueError, OSError) as error:
-        sys.stderr.write(f"{error}\n")
-        return EXIT_UNUSABLE
-    code = Supervisor(settings, layout, house).run()
-    layout.page.unlink(missing_ok=True)
-    house.owner.release()
-    return code

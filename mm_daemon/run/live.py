@@ -210,5 +210,6 @@ async def epoch_of_life(page: Page, life: int, stop: asyncio.Event) -> int:
         words[PROGRESS_LOOP] += 1
         words[GENERATION_SEEN] = page.generation
         await asyncio.sleep(TENURE_POLL_S)
+    words[PROGRESS_LOOP] = 0  # as at a start: until its own loop runs it has a start's patience
     words[TRADER_TENURE] = tenure
     return life_epoch(tenure, life)
