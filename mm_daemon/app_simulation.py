@@ -56,10 +56,15 @@ def row_parts(row: Row) -> DaemonParts:
 
     def adapted(one: UnderlyingParams) -> UnderlyingParams:
         quoting = msgspec.structs.replace(
-            one.quoting, stop_before_expiry_s=row.stop_before_expiry_s, reentry_s=0.0
+            one.quoting,
+            stop_before_expiry_s=row.stop_before_expiry_s,
+            reentry_s=0.0,
+            size_lots_near=row.size_lots,
+            size_lots_wing=row.size_lots,
         )
+        mmp = msgspec.structs.replace(one.mmp, quote_quantity_max=row.quote_quantity_max)
         hedge = msgspec.structs.replace(one.hedge, band_delta_coin=row.band_delta_coin)
-        return msgspec.structs.replace(one, quoting=quoting, hedge=hedge)
+        return msgspec.structs.replace(one, quoting=quoting, hedge=hedge, mmp=mmp)
 
     config = msgspec.structs.replace(
         config, underlyings=tuple(adapted(one) for one in config.underlyings)

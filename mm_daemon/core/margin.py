@@ -4,9 +4,9 @@
 the venue holds for each protection group whether it quotes or not; it is inside what is read.
 *Estimated*: what would be asked if everything outstanding filled at its worst. The venue's formula
 is not public; ours is the stress loss on the desk's own grid times a scale, the ratio of what the
-venue asks for the positions we hold to our stress loss of the same positions. It is measured anew
-every hour, and once at the first position worth measuring; until then it is 1, which is more than a
-portfolio margin asks, for our grid is wider.
+venue asks for the positions we hold to our stress loss of the same positions. It is measured at the
+first position worth measuring, whenever the loss has doubled since, and every hour; until then it
+is 1, which is more than a portfolio margin asks, for our grid is wider.
 
 Adding stops where the estimate of everything passes the stop ratio, so in the gate it is a limit on
 the stress loss, set from the room that is left.
@@ -55,6 +55,8 @@ class MarginTerms(msgspec.Struct, frozen=True):
 class _Scale(msgspec.Struct):
     value: float = 1.0
     measured_ns: int = 0
+    loss_usd: float = 0.0
+    """Of the positions that it was measured on."""
 
 
 class MarginScales:
@@ -72,11 +74,13 @@ class MarginScales:
     ) -> None:
         """The venue asks `asked_usd` for positions whose worst stress loss is `loss_usd` (>= 0)."""
         scale = self._scales.setdefault(currency, _Scale())
-        is_due = scale.measured_ns == 0 or now_ns - scale.measured_ns >= CALIBRATE_NS
+        is_due = now_ns - scale.measured_ns >= CALIBRATE_NS or loss_usd > 2.0 * scale.loss_usd
         is_known = math.isfinite(asked_usd) and loss_usd > MEASURABLE_SHARE * balance_usd > 0.0
         if is_due and is_known:
             scale.value = min(max(asked_usd / loss_usd, SCALE_MIN), SCALE_MAX)
-            scale.measured_ns = now_ns
+            scale.measured_ns, scale.loss_usd = now_ns, loss_usd
 
-    def words(self) -> list[tuple[str, float, int]]:
-        return [(name, one.value, one.measured_ns) for name, one in self._scales.items()]
+    def words(self) -> list[tuple[str, float, int, float]]:
+        return [
+            (name, one.value, one.measured_ns, one.loss_usd) for name, one in self._scales.items()
+        ]

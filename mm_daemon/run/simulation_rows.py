@@ -45,6 +45,9 @@ class Act(Enum):
     PAUSE = "pause"
     PERMIT_LOSS = "permit_loss"
     PERMIT_BACK = "permit_back"
+    MARGIN_RAISED = "margin_raised"
+    MARGIN_TREBLED = "margin_trebled"
+    MARGIN_EASED = "margin_eased"
 
 
 class Timed(msgspec.Struct, frozen=True):
@@ -74,6 +77,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     underlyings: tuple[str, ...] = ("BTC",)
     stop_before_expiry_s: float = 20.0
     band_delta_coin: float = 0.25
+    maker_coin: float = 200.0
+    quote_quantity_max: float = 500.0
+    """Largest quote quantity of the protection group: 3 % of it is held as margin."""
+    size_lots: int = 2
 
 
 EXPIRY_S: Final = 22_500.0
@@ -189,6 +196,20 @@ _TABLE: Final = (
         acts=(Timed(6.0, Act.PERMIT_LOSS), Timed(18.0, Act.PERMIT_BACK)),
     ),
     Row(
+        name="margin",
+        description="A thin account fills up; the venue asks for more, for far more, for less.",
+        seconds=80.0,
+        acts=(
+            Timed(40.0, Act.MARGIN_RAISED),
+            Timed(52.0, Act.MARGIN_TREBLED),
+            Timed(64.0, Act.MARGIN_EASED),
+        ),
+        takes_per_s=16.0,
+        maker_coin=3.0,
+        quote_quantity_max=50.0,
+        size_lots=5,
+    ),
+    Row(
         name="whole",
         description="All of the listed BTC world in calm.",
         seconds=20.0,
@@ -251,6 +272,7 @@ def build(
                 lists_at_s=row.lists_at_s,
                 vol_multiple=row.vol_multiple,
                 option_takes_per_s=row.takes_per_s,
+                maker_coin=row.maker_coin,
                 faults=faults,
             )
         )
@@ -280,6 +302,8 @@ def do(sim: Simulation, act: Act) -> None:
         sim.is_permit_renewed = False
     elif act is Act.PERMIT_BACK:
         sim.is_permit_renewed = True
+    elif act in _MARGINS:
+        sim.exchange.set_initial_over_maintenance(_MARGINS[act])
     elif not sim.trader.is_alive:
         return
     elif act is Act.CRASH:
@@ -294,6 +318,8 @@ def do(sim: Simulation, act: Act) -> None:
         sim.disconnect(conn, is_half_open=is_half_open)
 
 
+_MARGINS: Final = {Act.MARGIN_RAISED: 3.0, Act.MARGIN_TREBLED: 9.0, Act.MARGIN_EASED: 1.2}
+"""What the venue asks initially for each unit of maintenance margin."""
 _CUTS: Final = {
     Act.CUT_MARKET: (Conn.MARKET, False),
     Act.CUT_TRADE: (Conn.TRADE, False),

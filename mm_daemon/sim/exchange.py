@@ -31,6 +31,10 @@ class Exchange(WorldSide, MarketSide, ClientSide):
         """Every movement of cash of every account, oldest first, bounded."""
         return list(self._state.cash)
 
+    def set_initial_over_maintenance(self, multiple: float) -> None:
+        """The venue asks for more or less initial margin from now on."""
+        self._state.margins.set_initial_over_maintenance(multiple)
+
     def balance_e8(self, account: str, currency: str) -> int:
         return self._state.accounts[account].balances.get(currency, 0)
 

@@ -74,6 +74,10 @@ class MarginBook:
         self._units: dict[str, tuple[int, Unit]] = {}
         self._scenarios: dict[tuple[str, str], _Scenario] = {}
 
+    def set_initial_over_maintenance(self, multiple: float) -> None:
+        """The venue asks for more or less from now on, as venues do ahead of wild days."""
+        self._config = msgspec.structs.replace(self._config, initial_over_maintenance=multiple)
+
     # ------------------------------------------------------------ units
 
     def unit(self, listed: Listed, now_us: int) -> Unit:

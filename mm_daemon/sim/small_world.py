@@ -28,7 +28,7 @@ from mm_daemon.sim.marks import future_mark, option_marks, price_e8
 from mm_daemon.sim.option_math import YEAR_US
 from mm_daemon.sim.paths import Regime
 from mm_daemon.sim.scenario import Fault
-from mm_daemon.sim.spec import SECOND_US, InstrumentSpec
+from mm_daemon.sim.spec import E8, SECOND_US, InstrumentSpec
 from mm_daemon.sim.world_setup import demo_accounts
 
 NAME: Final = "BTC"
@@ -60,6 +60,8 @@ class SmallWorldConfig(msgspec.Struct, frozen=True, kw_only=True):
     option_takes_per_s: float = 3.0
     future_takes: bool = True
     tier: int = 1
+    maker_coin: float = 200.0
+    """What the demo maker has."""
     faults: tuple[Fault, ...] = ()
 
     def exchange_config(self) -> ExchangeConfig:
@@ -106,6 +108,11 @@ class SmallWorld:
         quiet = [MAKER.name, self._taker.account, FutureTaker.account]
         quiet += [level.account for level in LEVELS]
         for account in demo_accounts(self.config.tier):
+            if account.mass_quotes_enabled:
+                coin_e8 = round(self.config.maker_coin * E8)
+                account = msgspec.structs.replace(
+                    account, balances_e8={**account.balances_e8, NAME: coin_e8}
+                )
             self.exchange.open_account(account, now_us)
         for number, name in enumerate(quiet):
             account = AccountConfig(name=name, user_id=2001 + number, quiet=True)
