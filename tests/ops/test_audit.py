@@ -160,7 +160,7 @@ def test_full_file_is_put_aside_and_the_chain_runs_through_all(tmp_path: Path) -
 
 
 def test_a_file_that_is_gone_from_the_middle_is_missed(tmp_path: Path) -> None:
-    path = filled(tmp_path / "audit.jsonl", 12, file_bytes_max=600)
+    path = filled(tmp_path / "audit.jsonl", 20, file_bytes_max=600)
     chain_files(path)[1].unlink()
     verdict = verify(path)
     assert (verdict.reason, verdict.expected) == ("a file is missing", "audit-000002.jsonl")
