@@ -13,6 +13,7 @@ rules are `mm_daemon.domain.permission`.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -465,7 +466,8 @@ def _write_durably(path: Path, content: bytes) -> None:
     try:
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            os.write(fd, content)
+            if os.write(fd, content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(fd)
         finally:
             os.close(fd)

@@ -97,7 +97,7 @@ class ControlApi:
                 f"{actor.name} has role {actor.role.name.lower()}, {route.path} needs"
                 f" {route.role.name.lower()}",
             )
-        if request.method not in ("GET", "HEAD"):
+        if request.method != "GET":
             _require_same_origin(request)
         return await handler(request)
 
@@ -113,8 +113,7 @@ class ControlApi:
         # On the unix socket the kernel's word is enough for a kill, whatever token came with it.
         if peer is not None and (found is TokenFault.MISSING or request.path == KILL_PATH):
             return peer
-        is_reading = request.method in ("GET", "HEAD")
-        if found is TokenFault.MISSING and is_reading and self._around.is_open:
+        if found is TokenFault.MISSING and request.method == "GET" and self._around.is_open:
             return replace(ANONYMOUS, peer=_where(request))
         assert isinstance(found, TokenFault), found
         if found is not TokenFault.MISSING:
@@ -134,8 +133,7 @@ def _route(request: web.Request) -> Route | None:
     resource = request.match_info.route.resource
     if resource is None:
         return None
-    method = "GET" if request.method == "HEAD" else request.method
-    return BY_PLACE.get((method, resource.canonical))
+    return BY_PLACE.get((request.method, resource.canonical))
 
 
 def _credentials(request: web.Request) -> tuple[int, int] | None:
