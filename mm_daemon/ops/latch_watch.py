@@ -134,7 +134,7 @@ class LatchWatch:
         while True:
             if self._page.generation != self._generation:
                 await asyncio.to_thread(self.look)
-            self._note_settled()
+            self.note_settled()
             await asyncio.sleep(LOOK_S)
 
     def look(self) -> None:
@@ -233,7 +233,7 @@ class LatchWatch:
         self._entries, self._generation = entries, state.generation
         return own
 
-    def _note_settled(self) -> None:
+    def note_settled(self) -> None:
         swept = self._page.words[SWEPT_GENERATION]
         now_ns = self._mono_ns()
         for generation in [one for one in self._settling if one <= swept]:
