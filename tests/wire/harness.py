@@ -415,10 +415,18 @@ class Daemon:
         return found
 
     def reset(self, generation: int) -> None:
-        """Lifts the operator's latch by the command."""
+        """Lifts the operator's latch by the command, once the server's terms are met."""
         reason = ("--reason", "the drill is over")
-        answer = self.cli("reset", "--generation", str(generation), *reason)
-        assert answer.returncode == 0, answer.stderr
+
+        def lifted() -> bool:
+            answer = self.cli("reset", "--generation", str(generation), *reason)
+            assert answer.returncode == 0 or " 409 " in answer.stderr, answer.stderr
+            assert "stale_generation" not in answer.stderr, answer.stderr
+            if answer.returncode:
+                raise DoorClosedError(answer.stderr)
+            return True
+
+        wait_for("the reset", lifted, 30.0, poll_s=3.0)
 
     def wait_pulled(self, timeout_s: float = 10.0) -> None:
         """Until the daemon believes that none of its quotes rests."""
