@@ -51,9 +51,12 @@ def is_far(theo: Floats, seen: Seen, ints: Ints, floats: Floats, limits: RiskLim
         width: Floats = limits.collar_theo_ratio * price + limits.collar_ticks * tick * fine
         return width
 
-    far: Bools = (seen.mark > 0.0) & (abs(theo - seen.mark) > band(seen.mark))
-    far |= (seen.ask > 0.0) & (theo - seen.ask > band(seen.ask))
-    far |= (seen.bid > 0.0) & (seen.bid - theo > band(seen.bid))
+    mark, bid, ask = (
+        np.where(np.isfinite(price), price, 0.0) for price in (seen.mark, seen.bid, seen.ask)
+    )
+    far: Bools = (mark > 0.0) & (abs(theo - mark) > band(mark))
+    far |= (ask > 0.0) & (theo - ask > band(ask))
+    far |= (bid > 0.0) & (bid - theo > band(bid))
     return far
 
 

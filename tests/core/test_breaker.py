@@ -313,7 +313,7 @@ def spoiled(field: str, value: Any) -> dict[str, Any]:
         ("is_open", False, "C27"),
     ],
 )
-def test_an_instrument_that_may_not_be_quoted_is_pulled_alone(
+def test_c14_c15_c27_an_instrument_that_may_not_be_quoted_is_pulled_alone(
     field: str, value: Any, row: str
 ) -> None:
     desk = breaker()
@@ -323,6 +323,12 @@ def test_an_instrument_that_may_not_be_quoted_is_pulled_alone(
     assert desk.counts[row] == 1
     scan(desk, **spoiled(field, value))
     assert desk.counts[row] == 1, "a lasting condition is one trip"
+
+
+def test_c15_a_book_without_a_valid_state_is_pulled_and_comes_back_with_it() -> None:
+    desk = breaker()
+    assert scan(desk, **spoiled("book_valid", False)).blocked_bid[PUT]
+    assert not scan(desk, at(0.1)).blocked_bid.any(), "a resynchronised book may be quoted at once"
 
 
 def test_only_what_rests_is_pulled() -> None:
@@ -363,7 +369,7 @@ def fill(desk: Breaker, id_: int, side: Side, now: Ns) -> None:
     desk.on_fill(id_, side, 2, lot_delta=0.05, lot_vega_usd=6.0, now_ns=now)
 
 
-def test_c7_blocks_an_instrument_filled_too_often_until_a_person_resets() -> None:
+def test_c07_blocks_an_instrument_filled_too_often_until_a_person_resets() -> None:
     desk = breaker()
     for _ in range(7):
         fill(desk, CALL, Side.BUY, T0)
@@ -376,14 +382,14 @@ def test_c7_blocks_an_instrument_filled_too_often_until_a_person_resets() -> Non
     assert not scan(desk).blocked_bid.any()
 
 
-def test_c7_fills_spread_over_time_do_not_trip() -> None:
+def test_c07_fills_spread_over_time_do_not_trip() -> None:
     desk = breaker()
     for second in range(0, 200, 2):
         fill(desk, CALL, Side.BUY, at(second))
     assert not scan(desk, at(200)).blocked_bid.any()
 
 
-def test_c7_on_many_instruments_halts_the_underlying() -> None:
+def test_c07_on_many_instruments_halts_the_underlying() -> None:
     options = [i.id for i in CATALOG.instruments if i.is_option]
     assert len(options) > REPEAT_INSTRUMENTS_MAX
     desk = breaker()
@@ -393,7 +399,7 @@ def test_c7_on_many_instruments_halts_the_underlying() -> None:
     assert desk.evaluate(CALM, T0).halted == ("C7",)
 
 
-def test_a_run_of_buys_over_strikes_pulls_bids_only() -> None:
+def test_c12_a_run_of_buys_over_strikes_pulls_bids_only() -> None:
     desk = breaker()
     for k in range(6):
         fill(desk, (CALL, PUT)[k % 2], Side.BUY, T0)
@@ -417,7 +423,7 @@ def test_one_sided_fills_in_one_instrument_are_no_run_over_strikes() -> None:
     assert window.totals(T0).streak == 0
 
 
-def test_the_fill_window_sums_signed_greeks_and_slides() -> None:
+def test_c12_the_fill_window_sums_signed_greeks_and_slides() -> None:
     window = FillWindow(5 * NS_PER_S)
     window.add(CALL, Side.BUY, 10, lot_delta=0.05, lot_vega_usd=6.0, now_ns=T0)
     window.add(PUT, Side.SELL, 4, lot_delta=-0.05, lot_vega_usd=6.0, now_ns=at(3))
@@ -429,14 +435,14 @@ def test_the_fill_window_sums_signed_greeks_and_slides() -> None:
     assert window.totals(at(9)).lots == 0
 
 
-def test_rejects_leave_their_window_after_ten_seconds() -> None:
+def test_c13_rejects_leave_their_window_after_ten_seconds() -> None:
     window = RejectWindow()
     for second in range(5):
         window.add(at(second))
     assert [window.count(at(s)) for s in (4, 10, 12.5, 20)] == [5, 4, 2, 0]
 
 
-def test_losses_are_counted_from_day_open_hour_best_and_peak() -> None:
+def test_c11_losses_are_counted_from_day_open_hour_best_and_peak() -> None:
     window = LossWindow()
     assert window.losses() == (0.0, 0.0, 0.0)
     day_open = Ns((T0 // NS_PER_DAY + 1) * NS_PER_DAY + 8 * 3_600 * NS_PER_S)
@@ -453,7 +459,7 @@ def test_losses_are_counted_from_day_open_hour_best_and_peak() -> None:
     assert window.losses()[2] == 0.0
 
 
-def test_an_expiry_that_disagrees_with_the_market_is_blocked_alone() -> None:
+def test_c14_an_expiry_that_disagrees_with_the_market_is_blocked_alone() -> None:
     desk = breaker()
     desk.evaluate(sample(theo_outside=(0.31, 0.0)), T0)
     result = scan(desk)

@@ -6,8 +6,9 @@ import math
 
 import pytest
 
-from mm_daemon.core.knobs import KNOBS, KNOBS_MAX, KnobRefusal, Knobs
+from mm_daemon.core.knobs import KNOBS_MAX, KnobRefusal, Knobs
 from mm_daemon.domain.inputs import TraderKnob
+from mm_daemon.domain.knobs import KNOBS
 from tests.core.chain_world import catalog
 
 WORLD = catalog(days=(7.0, 30.0), strikes=3)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mm_daemon.core.catalog import Floats, Ints
 from mm_daemon.core.risk import RiskGate
 from mm_daemon.core.risk_kernel import Reason
+from mm_daemon.core.risk_sides import Seen
 from mm_daemon.core.risk_verdict import CONTROL_OF, AccountState, Verdict
 from mm_daemon.core.theo import (
     DELTA,
@@ -154,7 +155,7 @@ def test_nothing_passes_before_the_first_refresh() -> None:
     assert reasons(desk.quote(GOOD)) == [Reason.NOT_READY, Reason.NOT_READY]
 
 
-def test_c1_refuses_an_order_over_its_size() -> None:
+def test_c01_refuses_an_order_over_its_size() -> None:
     assert reasons(fresh(order_lots_max=4).quote(GOOD)) == [Reason.SIZE_LOTS] * 2
     # Five lots are half a coin: 30,000 USD and 30 USD of vega a vol point.
     assert reasons(fresh(order_notional_usd_max=29_999.0).quote(GOOD)) == (
@@ -165,14 +166,14 @@ def test_c1_refuses_an_order_over_its_size() -> None:
 
 
 @pytest.mark.parametrize("theo", [math.nan, math.inf, -math.inf, 0.0, -0.0, -0.05])
-def test_c2_refuses_without_a_positive_finite_theo(theo: float) -> None:
+def test_c02_refuses_without_a_positive_finite_theo(theo: float) -> None:
     desk = Desk()
     desk.columns[PRICE, CALL] = theo
     desk.refresh()
     assert reasons(desk.quote(GOOD)) == [Reason.NO_THEO] * 2
 
 
-def test_c2_refuses_the_side_that_costs_money_beyond_the_collar() -> None:
+def test_c02_refuses_the_side_that_costs_money_beyond_the_collar() -> None:
     # Theo 500 ticks: band 50 ticks plus two coarse steps of 5.
     for bid, ask, expected in (
         (565, 600, [Reason.COLLAR]),
@@ -184,12 +185,12 @@ def test_c2_refuses_the_side_that_costs_money_beyond_the_collar() -> None:
         assert reasons(desk.quote((CALL, bid, 1, ask, 1))) == expected
 
 
-def test_c2_refuses_a_price_off_the_grid() -> None:
+def test_c02_refuses_a_price_off_the_grid() -> None:
     assert reasons(fresh().quote((CALL, 481, 1, 520, 1))) == [Reason.OFF_GRID]
     assert reasons(fresh().quote((CALL, 0, 1, 520, 1))) == [Reason.OFF_GRID]
 
 
-def test_c4_counts_position_live_in_flight_and_unknown_together() -> None:
+def test_c04_counts_position_live_in_flight_and_unknown_together() -> None:
     desk = Desk(params(position_lots_max=20))
     desk.positions[CALL] = 8
     desk.refresh()
@@ -202,7 +203,7 @@ def test_c4_counts_position_live_in_flight_and_unknown_together() -> None:
     ]
 
 
-def test_c4_messages_of_one_flush_see_each_other() -> None:
+def test_c04_messages_of_one_flush_see_each_other() -> None:
     desk = fresh(position_lots_max=8)
     assert desk.quote((CALL, 480, 5, 520, 5)).refused == ()
     assert reasons(desk.quote((CALL, 475, 5, 525, 5))) == [Reason.POSITION] * 2
@@ -230,7 +231,7 @@ def test_a_check_that_was_not_sent_is_forgotten_at_the_next_refresh() -> None:
         ("vega_expiry_usd_max", 29.9, Reason.VEGA_EXPIRY),
     ],
 )
-def test_c4_refuses_what_takes_a_greek_beyond_its_limit(
+def test_c04_refuses_what_takes_a_greek_beyond_its_limit(
     limit: str, value: float, reason: Reason
 ) -> None:
     assert reasons(fresh(**{limit: value}).quote(GOOD)) == [reason] * 2
@@ -282,7 +283,7 @@ def one_sided(desk: Desk, side: Side, ticks: int) -> list[Reason]:
     return reasons(desk.gate.check(intent, desk.working, T0))
 
 
-def test_c9_never_crosses_what_may_still_rest() -> None:
+def test_c09_never_crosses_what_may_still_rest() -> None:
     desk = fresh()
     desk.quote((CALL, 480, 1, 520, 1))
     assert one_sided(desk, Side.BUY, 520) == [Reason.SELF_CROSS]
@@ -290,13 +291,13 @@ def test_c9_never_crosses_what_may_still_rest() -> None:
     assert one_sided(desk, Side.BUY, 515) == []
 
 
-def test_c9_lets_both_sides_of_an_entry_move_past_the_old_ones() -> None:
+def test_c09_lets_both_sides_of_an_entry_move_past_the_old_ones() -> None:
     desk = fresh()
     desk.quote((CALL, 480, 1, 520, 1))
     assert desk.quote((CALL, 525, 1, 560, 1)).refused == ()
 
 
-def test_c9_never_crosses_a_plain_order() -> None:
+def test_c09_never_crosses_a_plain_order() -> None:
     desk = Desk()
     desk.positions[CALL] = 10
     desk.refresh()
@@ -305,11 +306,11 @@ def test_c9_never_crosses_a_plain_order() -> None:
     assert reasons(desk.quote((CALL, 500, 1, 520, 1))) == [Reason.SELF_CROSS]
 
 
-def test_c9_sees_both_sides_of_one_entry() -> None:
+def test_c09_sees_both_sides_of_one_entry() -> None:
     assert reasons(fresh().quote((CALL, 500, 1, 500, 1))) == [Reason.SELF_CROSS] * 2
 
 
-def test_c8_refuses_what_already_stands_as_asked() -> None:
+def test_c08_refuses_what_already_stands_as_asked() -> None:
     desk = fresh()
     desk.quote(GOOD)
     verdict = desk.quote(GOOD)
@@ -317,7 +318,7 @@ def test_c8_refuses_what_already_stands_as_asked() -> None:
     assert verdict.allowed is None
 
 
-def test_c8_refuses_the_same_order_within_the_window_and_a_client_id_for_ever() -> None:
+def test_c08_refuses_the_same_order_within_the_window_and_a_client_id_for_ever() -> None:
     desk = fresh()
     desk.positions[CALL] = 100
     desk.refresh()
@@ -330,7 +331,7 @@ def test_c8_refuses_the_same_order_within_the_window_and_a_client_id_for_ever() 
     assert reasons(desk.place(*order, now=9 * NS_PER_S)) == [Reason.DUPLICATE]
 
 
-def test_c5_stops_adding_at_the_margin_ratio_and_at_the_order_count() -> None:
+def test_c05_stops_adding_at_the_margin_ratio_and_at_the_order_count() -> None:
     desk = fresh(open_orders_max=1)
     assert reasons(desk.quote(GOOD)) == [Reason.OPEN_ORDERS] * 2
     for use in (0.71, math.nan):
@@ -500,3 +501,82 @@ def test_equal_histories_have_equal_digests() -> None:
 def test_every_refusal_belongs_to_a_control() -> None:
     assert [reason for reason in Reason if reason not in CONTROL_OF] == [Reason.ACCEPTED]
     assert msgspec.json.encode(fresh().quote((CALL, 0, 1, 520, 1)).refused)
+
+
+def seen(**prices: tuple[int, float]) -> Seen:
+    """What the venue shows: nothing but these (option, price)."""
+    shown = {name: np.zeros(SIZE) for name in ("mark", "bid", "ask")}
+    for name, (id_, price) in prices.items():
+        shown[name][id_] = price
+    return Seen(**shown)
+
+
+@pytest.mark.parametrize(
+    ("shown", "is_refused"),
+    [
+        # Theo 0.05; 10 % of what is seen and two coarse steps of 0.0005 are allowed.
+        ({}, False),
+        ({"mark": (CALL, 0.0465)}, False),
+        ({"mark": (CALL, 0.044)}, True),
+        ({"mark": (CALL, 0.056)}, False),
+        ({"mark": (CALL, 0.057)}, True),
+        ({"mark": (CALL, math.nan)}, False),
+        ({"ask": (CALL, 0.044)}, True),
+        ({"ask": (CALL, 0.09)}, False),
+        ({"bid": (CALL, 0.057)}, True),
+        ({"bid": (CALL, 0.01)}, False),
+        ({"mark": (PUT, 0.01)}, False),
+    ],
+)
+def test_c02_a_theo_beyond_the_collar_around_mark_or_touch_prices_nothing(
+    shown: dict[str, tuple[int, float]], is_refused: bool
+) -> None:
+    desk = fresh(collar_theo_ratio=0.1, collar_ticks=2)
+    desk.gate.refresh_greeks("BTC", desk.columns, T0, seen(**shown))
+    expected = [Reason.FAR_FROM_MARKET] * 2 if is_refused else []
+    assert reasons(desk.quote((CALL, 495, 1, 505, 1))) == expected
+
+
+wild = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.sampled_from([0.0, -0.0, math.nan, math.inf, 1e308, 5e-324, 0.05]),
+)
+
+
+@given(theo=wild, mark=wild, ticks=st.integers(-10, 10_000), lots=st.integers(1, 2_000))
+@settings(max_examples=150)
+def test_c02_whatever_the_numbers_are_only_a_fair_price_on_the_grid_passes(
+    theo: float, mark: float, ticks: int, lots: int
+) -> None:
+    desk = Desk(params(collar_theo_ratio=0.1, collar_ticks=2))
+    desk.columns[PRICE, CALL] = theo
+    desk.refresh()
+    desk.gate.refresh_greeks("BTC", desk.columns, T0, seen(mark=(CALL, mark)))
+    if one_sided(desk, Side.BUY, ticks) == [] and lots:
+        assert 0.0 < theo < math.inf
+        assert ticks > 0
+        assert ticks <= 50 or ticks % 5 == 0
+        fine = 5 if ticks > 50 else 1
+        assert ticks * 1e-4 - theo <= 0.1 * theo + 2 * fine * 1e-4 + 1e-12
+
+
+@given(
+    sizes=st.tuples(*[st.floats(1.0, 1e6)] * 3),
+    sides=st.lists(st.tuples(st.integers(1, 60), st.integers(0, 2_000)), min_size=1, max_size=20),
+)
+@settings(max_examples=100)
+def test_c01_no_order_over_any_limit_passes_under_any_configuration(
+    sizes: tuple[float, float, float], sides: list[tuple[int, int]]
+) -> None:
+    lots_max, notional_max, vega_max = int(sizes[0]), sizes[1], sizes[2]
+    desk = fresh(
+        order_lots_max=lots_max, order_notional_usd_max=notional_max, order_vega_usd_max=vega_max
+    )
+    for offset, lots in sides:
+        verdict = desk.quote((CALL, 500 - 5 * offset, lots, 500 + 5 * offset, lots))
+        if isinstance(verdict.allowed, MassQuote):
+            for entry in verdict.allowed.entries:
+                for sent in (entry.bid_lots, entry.ask_lots):
+                    assert sent is None or sent <= lots_max
+                    assert sent is None or sent * 6_000.0 <= notional_max + 1e-6
+                    assert sent is None or sent * 6.0 <= vega_max + 1e-9

@@ -72,7 +72,7 @@ def test_nothing_may_be_sent_before_the_venue_stated_its_limits() -> None:
     assert throttle.next_ns(Pool.ORDERS, 1, START) is None
 
 
-def test_uses_only_its_share_and_keeps_the_reserve_for_cancels() -> None:
+def test_c06_uses_only_its_share_and_keeps_the_reserve_for_cancels() -> None:
     throttle = ready()
     sent = 0
     while throttle.try_spend(order(), START):
@@ -84,13 +84,25 @@ def test_uses_only_its_share_and_keeps_the_reserve_for_cancels() -> None:
     assert throttle.try_spend(CancelAll(1, "", freeze=True), START)
 
 
-def test_a_mass_quote_that_only_pulls_may_use_the_reserve() -> None:
+def test_c06_a_mass_quote_that_only_pulls_may_use_the_reserve() -> None:
     throttle = ready()
     while throttle.try_spend(mass_quote([1]), START):
         pass
     assert throttle.quote_sides_available(START) == 0
     assert throttle.try_spend(mass_quote([0, 0]), START)
     assert not throttle.try_spend(mass_quote([0, 1]), START)
+
+
+def test_c06_a_burst_of_ten_times_the_credit_leaves_every_cancel_its_own() -> None:
+    throttle = ready()
+    refused = 0
+    for k in range(1_000):
+        now = Ns(START + k * NS_PER_S // 1_000)
+        refused += not throttle.try_spend(order(), now)
+        if k % 400 == 0:
+            assert throttle.try_spend(CancelOrder(1, "o", "", "BTC"), now)
+    assert refused > 800
+    assert throttle.refused[Pool.ORDERS] == refused
 
 
 def test_next_ns_is_the_first_moment_with_enough_credit() -> None:
@@ -119,7 +131,7 @@ def test_reads_count_in_their_own_pool() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3 * 10**8), st.booleans()), max_size=150))
-def test_never_outruns_a_bucket_of_the_stated_rate(steps: list[tuple[int, bool]]) -> None:
+def test_c06_never_outruns_a_bucket_of_the_stated_rate(steps: list[tuple[int, bool]]) -> None:
     """The venue's own bucket, kept here as exact fractions, never goes below zero."""
     throttle = ready()
     now = int(START)
