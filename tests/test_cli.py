@@ -19,12 +19,13 @@ from typer.testing import CliRunner, Result
 
 from mm_daemon.cli import app
 from mm_daemon.config import example_text
-from mm_daemon.domain.permission import OPERATOR, PRESETS
+from mm_daemon.domain.permission import HARD_STOP, OPERATOR, PRESETS
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.layout import Layout
 from mm_daemon.ipc.segments import SEGMENT_BYTES_DEFAULT
 from mm_daemon.ipc.session import write_header
 from mm_daemon.ipc.tape import Tape
+from mm_daemon.ops.audit import AuditLog
 
 COMMANDS = tuple(sorted(name for name in typer.main.get_command(app).commands if name[0] != "_"))  # type: ignore[attr-defined]
 
@@ -129,7 +130,11 @@ def test_venue_on_a_taken_port_is_one_line_and_exit_2(listener: socket.socket) -
 def test_status_and_reset_without_a_daemon_are_exit_1_and_say_where_they_looked(
     config: Path,
 ) -> None:
-    for arguments in (["status"], ["reset", "--generation", "1", "--reason", "all is well now"]):
+    for arguments in (
+        ["status"],
+        ["reset", "--generation", "1", "--reason", "all is well now"],
+        ["reset", "--approve", "0123"],
+    ):
         result = run(*arguments, "--config", str(config))
         assert result.exit_code == 1
         assert "no daemon answers at" in result.stderr
@@ -154,6 +159,54 @@ def test_unknown_kill_level_is_refused_and_latches_nothing(config: Path) -> None
     assert "halt_quoting" in result.stderr
     layout = Layout(config.parent / "v" / "run", config.parent / "v" / "state")
     assert LatchStore(layout.latch, None).load().entries == ()
+
+
+def test_kill_of_one_underlying_without_a_daemon_latches_its_scope(config: Path) -> None:
+    run("reset", "--init", "--config", str(config))
+    result = run("kill", "--scope", "ETH", "--config", str(config), "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["scope"] == "ETH"
+    layout = Layout(config.parent / "v" / "run", config.parent / "v" / "state")
+    (entry,) = LatchStore(layout.latch, None).load().entries
+    assert (entry.source, entry.scope) == (OPERATOR, "ETH")
+    for scope in ("DOGE", "eth"):
+        refused = run("kill", "--scope", scope, "--config", str(config))
+        assert refused.exit_code == 1
+        assert "BTC, ETH" in refused.stderr
+    refused = run("kill", "--scope", "ETH", "--level", "hard_stop", "--config", str(config))
+    assert refused.exit_code == 1
+    assert LatchStore(layout.latch, None).start_block() is None
+
+
+def test_hard_stop_without_a_daemon_has_an_entry_of_its_own(config: Path) -> None:
+    run("reset", "--init", "--config", str(config))
+    assert run("kill", "--level", "hard_stop", "--config", str(config)).exit_code == 0
+    layout = Layout(config.parent / "v" / "run", config.parent / "v" / "state")
+    store = LatchStore(layout.latch, None)
+    assert [entry.source for entry in store.load().entries] == [HARD_STOP]
+    assert store.start_block() is not None
+
+
+def test_audit_verify_is_exit_1_at_the_first_broken_line_and_names_it(config: Path) -> None:
+    state_dir = config.parent / "v" / "state"
+    log = AuditLog(state_dir / "audit.jsonl")
+    for number in range(3):
+        log.append({"act": "kill", "level": "cancel_all", "generation": number, "ts_ns": 1})
+    log.close()
+    whole = run("audit", "verify", "--config", str(config))
+    assert (whole.exit_code, whole.stdout.split()[:3]) == (0, ["ok", "3", "lines"])
+    shown = run("audit", "show", "--last", "2", "--config", str(config))
+    assert [line.split()[-1] for line in shown.stdout.splitlines()] == [
+        "generation=1",
+        "generation=2",
+    ]
+    log.path.write_text(log.path.read_text().replace('"generation": 1', '"generation": 9'))
+    broken = run("audit", "verify", "--config", str(config), "--json")
+    report = json.loads(broken.stdout)
+    assert (broken.exit_code, report["ok"], report["broken_line"]) == (1, False, 2)
+    assert report["expected"] != report["found"]
+    text = run("audit", "verify", "--config", str(config))
+    assert text.stdout.startswith(f"FAIL {log.path}:2: was changed after it was written: expected")
 
 
 def test_latch_file_is_initialised_once(config: Path) -> None:

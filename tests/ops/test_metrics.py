@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mm_daemon.domain.metrics import help_texts, page_slots
+from mm_daemon.domain.permission import OPERATOR, PRESETS
+from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.page import Page
 from mm_daemon.ops.metrics import PageCollector, parse_series
 
@@ -54,3 +56,19 @@ def test_no_label_of_any_series_is_unbounded() -> None:
     labels = {key for series in page_slots(UNDERLYINGS) for key in parse_series(series)[1]}
     assert all(name.startswith("mm_") for name in names)
     assert labels.isdisjoint({"instrument", "order_id", "client_id", "error", "message"})
+
+
+def test_permissions_are_shown_for_all_and_for_each_underlying(tmp_path: Path) -> None:
+    page = Page.create(tmp_path / "page", page_slots(UNDERLYINGS), UNDERLYINGS)
+    latch = LatchStore(tmp_path / "latch.json", page)
+    latch.init(ts_ns=1)
+    latch.raise_page(OPERATOR, PRESETS["cancel_all"], "drill", ts_ns=2, scope="ETH")
+    text = scrape(page)
+    assert 'mm_permission{kind="quote",scope="all"} 1.0' in text
+    assert 'mm_permission{kind="quote",scope="BTC"} 1.0' in text
+    assert 'mm_permission{kind="quote",scope="ETH"} 0.0' in text
+    latch.raise_page(OPERATOR, PRESETS["halt_quoting"], "drill", ts_ns=3)
+    text = scrape(page)
+    assert 'mm_permission{kind="quote",scope="BTC"} 0.0' in text
+    assert 'mm_permission{kind="hedge",scope="BTC"} 1.0' in text
+    assert f"mm_kill_generation {page.generation}.0" in text
