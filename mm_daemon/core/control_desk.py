@@ -15,7 +15,7 @@ from mm_daemon.core.breaker import WIDEN_FACTOR, Effects
 from mm_daemon.core.breaker_scan import ScanInputs
 from mm_daemon.core.calibrator import theo_outside
 from mm_daemon.core.catalog import Bools, Floats, Ints
-from mm_daemon.core.controls import Sample, UnderlyingSample, number_of
+from mm_daemon.core.controls import QUICK_CONTROLS, Sample, UnderlyingSample, number_of
 from mm_daemon.core.reconcile_desk import ReconcileDesk
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.events import SessionPhase
@@ -49,6 +49,8 @@ class ControlDesk:
         self._scanned: tuple[object, ...] = ()
         """What the last scan saw of everything that can block but time."""
         self._sampled_ns = Ns(0)
+        self._quick_counted: dict[str, int] = {}
+        """Trips of the controls by instrument that the metrics have."""
         self._outside_due_ns = 0
         self._outside: dict[str, tuple[float, ...]] = {}
         self._outside_mean: dict[str, tuple[float, ...]] = {}
@@ -134,12 +136,14 @@ class ControlDesk:
         self._sampled_ns = now_ns
         effects = s.breaker.evaluate(self._sample(now_ns), now_ns)
         self._apply(effects)
+        self._count_quick()
 
     def digest_words(self) -> tuple[object, ...]:
         return (
             self._due_ns,
             self._scan_due_ns,
             self._scanned,
+            self._quick_counted,
             self._outside_due_ns,
             self._outside,
             self._outside_mean,
@@ -168,6 +172,16 @@ class ControlDesk:
                 self._reconciles.request_full(self._sampled_ns)
         for latch in effects.latches:
             s.outbox.put(latch)
+
+    def _count_quick(self) -> None:
+        """The controls by instrument trip in the scan, too often to say each by itself."""
+        s = self._s
+        for row in QUICK_CONTROLS:
+            new = s.breaker.counts[row.id] - self._quick_counted.get(row.id, 0)
+            if new:
+                self._quick_counted[row.id] = s.breaker.counts[row.id]
+                s.metrics.add("mm_breaker_trips_total", new, control=number_of(row.id))
+                s.outbox.log("info", "instruments_held", control=row.id, count=new)
 
     def _widen(self, name: str, width: float, wide: tuple[int, ...]) -> None:
         """Puts the width of every expiry in force where it changed."""

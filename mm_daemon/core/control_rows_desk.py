@@ -93,7 +93,7 @@ DESK_CONTROLS: tuple[Control, ...] = (
     ),
     Control(
         "C12",
-        "lots, |delta| or |vega| filled in the sliding window over its limit (own MMP twin)",
+        "lots, net delta or net vega filled in the sliding window over their limits (own MMP twin)",
         Level.UNDERLYING,
         Action.HALT_QUOTING,
         Reset.OPERATOR,

@@ -64,10 +64,11 @@ STANDING_CONTROLS: tuple[StandingRow, ...] = (
     ),
     StandingRow(
         "C26",
-        "build or configuration differs from the other instances of the firm",
+        "code or configuration of ops and trader differ: a reset is refused",
         Level.FIRM,
         Action.REFUSE,
-        "domain/group",
+        "ops/reset_terms",
+        "audit log",
     ),
     StandingRow(
         "C29",

@@ -201,6 +201,8 @@ class StandingRow(msgspec.Struct, frozen=True):
     action: Action
     place: str
     """The module that holds it."""
+    counted: str = "mm_risk_refusals_total"
+    """Where its refusals are counted, by number; or where they are written down."""
 
 
 def number_of(control_id: str) -> str:

@@ -26,8 +26,6 @@ from mm_daemon.core.control_types import (
 
 TRIPS = "mm_breaker_trips_total"
 """Counts trips, labelled with `number_of` the row's id."""
-REFUSALS = "mm_risk_refusals_total"
-"""Counts what a standing control refused."""
 
 
 def _order(control: Control) -> tuple[int, str]:
@@ -41,7 +39,6 @@ CONTROLS: tuple[Control, ...] = tuple(
 __all__ = [
     "CONTROLS",
     "QUICK_CONTROLS",
-    "REFUSALS",
     "STANDING_CONTROLS",
     "TRIPS",
     "Action",

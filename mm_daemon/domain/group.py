@@ -1,4 +1,4 @@
-"""Whether the instances of one firm run the same thing (C26).
+"""Whether those who act together run the same thing (C26): ops and trader, instances of a firm.
 
 Code that differs between the machines that trade one account is how old flags wake up: what one
 build means by a setting, another may not. An instance that differs from any other stays out.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mm_daemon.domain.group import Running, differences
 from mm_daemon.domain.permission import (
     CONTROL_PREFIX,
     FIRM,
@@ -92,14 +93,14 @@ def check_same_build(ops: Identity, trader: Callable[[], Identity]) -> None:
     except ValueError as error:
         why = f"the trader's build cannot be told: {error}"
         raise RefusedError("build_differs", why) from error
-    for what, here, there in (
-        ("build", ops.build, theirs.build),
-        ("configuration", ops.config_sha256, theirs.config_sha256),
-    ):
-        if here != there:
-            raise RefusedError(
-                "build_differs", f"{what}: ops runs {here}, the trader {there}: restart the daemon"
-            )
+    found = differences(_running(ops), {"the trader": _running(theirs)})
+    if found:
+        raise RefusedError("build_differs", f"{'; '.join(found)}: restart the daemon")
+
+
+def _running(identity: Identity) -> Running:
+    build = ", ".join(f"{key} {value}" for key, value in sorted(identity.build.items()))
+    return Running(build=build, config_sha256=identity.config_sha256)
 
 
 def _is_always_two(entry: LatchEntry) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from mm_daemon.core.intensity import Model
 from mm_daemon.domain.events import (
+    BookLost,
     IndexSeen,
 )
 from mm_daemon.domain.inputs import (
@@ -21,6 +22,7 @@ from tests.core.control_bench import (
     NAME,
     NS,
     active,
+    counted,
     latches,
     restart,
     resting,
@@ -147,3 +149,15 @@ def test_c17_stage_and_fallbacks_are_shown() -> None:
     bench.run(20)
     assert shown(stage) == 0.0
     assert shown(late) >= 1.0
+
+
+def test_c14_c15_c27_what_is_held_by_instrument_is_counted_too() -> None:
+    bench = Bench().quoting()
+    state = state_of(bench)
+    before = counted(bench, "C15")
+    option = int(state.option_ids[NAME][0])
+    bench.see(BookLost(option, "gap"))
+    bench.engine.decide(Ns(bench.now + NS))
+    bench.engine.controls.evaluate(Ns(bench.now + 2 * NS))
+    bench.collect()
+    assert counted(bench, "C15") == before + 1
