@@ -73,5 +73,5 @@ class TenurePage:
 
     @property
     def has_trader(self) -> bool:
-        """Whether a trader lives, as the guard has it."""
-        return self._words[TRADER_PID] != 0
+        """Whether a trader lives that took a tenure; one that waits for one relies on nothing."""
+        return self._words[TRADER_PID] != 0 and self._words[TRADER_TENURE] != 0

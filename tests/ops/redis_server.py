@@ -44,6 +44,8 @@ class RedisServer:
     """One server that can be killed, paused, restarted empty and emptied."""
 
     def __init__(self, directory: Path, *options: str) -> None:
+        at = options.index("--requirepass") if "--requirepass" in options else None
+        self._password = None if at is None else options[at + 1]
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._directory = directory
@@ -75,7 +77,8 @@ class RedisServer:
 
     def client(self, **options: Any) -> Any:
         """A plain client, for looking and meddling."""
-        return redis.Redis(port=self.port, decode_responses=True, protocol=2, **options)
+        own = {"decode_responses": True, "protocol": 2, "password": self._password}
+        return redis.Redis(port=self.port, **{**own, **options})
 
     def flush(self) -> None:
         self.client().flushall()

@@ -202,6 +202,30 @@ async def test_kills_of_the_firm_only_narrow_until_the_reset(server: RedisServer
         assert "not killed" in twice.why_not
 
 
+async def test_every_change_wakes_who_waits(server: RedisServer) -> None:
+    woken = asyncio.Event()
+
+    async def is_woken() -> bool:
+        async with asyncio.timeout(5.0):
+            await woken.wait()
+        woken.clear()
+        return True
+
+    async with bus_to(server.url) as bus, bus_to(server.url) as other:
+        listening = asyncio.create_task(other.wake_ups(woken.set))
+        assert await is_woken(), "once subscribed: something may have come before"
+        firm = await raised(bus, "cancel_all")
+        assert await is_woken()
+        await bus.reset_firm(firm.generation, reason="r", by="b")
+        assert await is_woken()
+        grant = await acquire(bus, "a/1")
+        assert isinstance(grant, Granted)
+        await bus.release("a/1", grant.tenure, is_clean=True)
+        assert await is_woken()
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
 async def raised(bus: RedisBus, level: str) -> FirmState:
     return await bus.raise_firm(PRESETS[level], level=level, reason="r", by="a")
 
