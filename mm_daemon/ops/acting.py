@@ -191,7 +191,8 @@ class Acting:
     async def _step(self, what: str, act: Callable[[], Awaitable[object]]) -> str:
         """One thing a kill does beside the latch; its failure is said and stops no other."""
         try:
-            await act()
+            async with asyncio.timeout(self._around.kill_step_timeout_s):
+                await act()
         except Exception as error:  # noqa: BLE001 - no defect of ours may stand before a kill
             return f"{what}: {error!r}"
         return ""

@@ -152,6 +152,18 @@ class PageCollector(Collector):
         yield progress
 
 
+class AuditCollector(Collector):
+    """Whether the audit log takes lines: without it nothing is lifted."""
+
+    def __init__(self, problem: Callable[[], str]) -> None:
+        self._problem = problem
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "mm_audit_usable", "0 where the log is damaged", value=float(not self._problem())
+        )
+
+
 class StoreCollector(Collector):
     """How the firm's store answers; only where there is one."""
 

@@ -41,7 +41,7 @@ from mm_daemon.ops.identity import identity_of_trader
 from mm_daemon.ops.latch_watch import LatchWatch
 from mm_daemon.ops.lease_setup import LeaseHouse, LeaseSettings, set_up_lease
 from mm_daemon.ops.logs import make_logger
-from mm_daemon.ops.metrics import PageCollector, StoreCollector
+from mm_daemon.ops.metrics import AuditCollector, PageCollector, StoreCollector
 from mm_daemon.ops.refusal import RefusedError
 from mm_daemon.ops.scribe import Scribe
 from mm_daemon.ops.surroundings import Identity, ResetRules, Surroundings
@@ -103,6 +103,7 @@ async def _serve(settings: OpsSettings) -> None:
     around, scribe = _surroundings(settings, page, latch, trader, house)
     registry = CollectorRegistry()
     around.watch.publish(registry)
+    registry.register(AuditCollector(lambda: around.audit.problem))
     if around.audit.problem or (problem := around.watch.begin()):
         log.error("audit_unusable", problem=around.audit.problem or problem)
     control = ControlApi(around, scribe).application(console_handlers())

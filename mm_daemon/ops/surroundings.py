@@ -55,6 +55,8 @@ class Surroundings:
     is_open: bool
     """`sim`: reading needs no token from loopback, so that the console works out of the box."""
     body_timeout_s: float = 2.0
+    kill_step_timeout_s: float = 2.0
+    """What a kill does beside the latch is waited for no longer: a disk may hang."""
     wall_ns: Callable[[], int] = time.time_ns
     mono_ns: Callable[[], int] = time.monotonic_ns
     lease: Callable[[], dict[str, Any]] = dict

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,21 @@ async def test_a_dead_trader_socket_does_not_hold_up_a_kill(tmp_path: Path) -> N
         await lose_trader(rig)
         await door.kill()
         assert rig.page.permission == 0
+
+
+async def test_a_disk_that_hangs_is_waited_for_no_longer_than_it_may(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (rig, door):
+        rig.around.kill_step_timeout_s = 0.05
+        release = threading.Event()
+
+        def hang() -> None:
+            release.wait(10.0)
+
+        rig.latch.persist = hang  # type: ignore[method-assign]
+        found, answer = await asyncio.wait_for(door.post("/v1/kill", {}, "halt"), 5.0)
+        release.set()
+        assert (found, answer["durable"], rig.page.permission) == (503, False, 0)
+        assert "durable: TimeoutError" in answer["problem"]
 
 
 async def test_a_full_disk_is_said_and_the_page_is_latched(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from mm_daemon.domain.metrics import help_texts, page_slots
 from mm_daemon.domain.permission import OPERATOR, PRESETS
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.page import Page
-from mm_daemon.ops.metrics import PageCollector, parse_series
+from mm_daemon.ops.metrics import AuditCollector, PageCollector, parse_series
 
 SERIES_MAX = 5_000
 UNDERLYINGS = ("BTC", "ETH")
@@ -72,3 +72,12 @@ def test_permissions_are_shown_for_all_and_for_each_underlying(tmp_path: Path) -
     assert 'mm_permission{kind="quote",scope="BTC"} 0.0' in text
     assert 'mm_permission{kind="hedge",scope="BTC"} 1.0' in text
     assert f"mm_kill_generation {page.generation}.0" in text
+
+
+def test_a_damaged_audit_log_is_seen_by_a_scrape() -> None:
+    registry = CollectorRegistry()
+    problems = [""]
+    registry.register(AuditCollector(lambda: problems[0]))
+    assert registry.get_sample_value("mm_audit_usable") == 1.0
+    problems[0] = "audit log damaged"
+    assert registry.get_sample_value("mm_audit_usable") == 0.0
