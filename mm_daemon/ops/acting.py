@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 
 from mm_daemon.domain.inputs import TraderKnob
+from mm_daemon.domain.knobs import why_refused
 from mm_daemon.domain.permission import HARD_STOP, OPERATOR, PRESETS, Mask
 from mm_daemon.ipc.page import GENERATION_SEEN
 from mm_daemon.ipc.wake import wake
@@ -230,6 +231,9 @@ class Acting:
         return await self._keyed(request, raw, lambda: self._turn(request[ACTOR], body))
 
     async def _turn(self, actor: Actor, body: ParamsBody) -> Outcome:
+        why = why_refused(body.name, body.value, body.unit)
+        if why:
+            raise RefusedError("bad_knob", why)
         knob = TraderKnob(
             name=body.name,
             underlying=body.underlying,

@@ -54,6 +54,8 @@ class ApproveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ParamsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     value: float
+    unit: Name
+    """The knob's own, so that nobody types a number that means something else."""
     underlying: Annotated[str, msgspec.Meta(max_length=64)] = ""
     expiry_ns: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 0
     instrument: Annotated[str, msgspec.Meta(max_length=64)] = ""

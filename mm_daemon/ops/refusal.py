@@ -27,6 +27,7 @@ MEANINGS: Final[Mapping[str, tuple[int, str]]] = {
     "bad_body": (400, "a field is missing, unknown or out of its range"),
     "bad_level": (400, "there is no such kill level"),
     "bad_scope": (400, "there is no such scope"),
+    "bad_knob": (400, "no such knob, or a value out of its bounds or not in its unit"),
     "bad_key": (400, "the Idempotency-Key is not 1 to 64 printable characters"),
     "bad_request": (400, "not understood"),
     # the same request again

@@ -106,7 +106,7 @@ ROUTES: Final = (
         "/v1/params",
         Role.TRADER,
         "Turn one bounded knob",
-        (*BODY_CODES, *KEY_CODES, "trader_away", "audit_unwritable"),
+        (*BODY_CODES, *KEY_CODES, "bad_knob", "trader_away", "audit_unwritable"),
         ParamsBody,
         is_keyed=True,
     ),

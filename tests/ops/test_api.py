@@ -109,11 +109,40 @@ async def test_hard_stop_blocks_the_next_start_and_has_an_entry_of_its_own(tmp_p
 
 async def test_knob_reaches_the_trader_with_its_actor(tmp_path: Path) -> None:
     async with serving(tmp_path) as (rig, door):
-        body = {"name": "width", "value": 1.5, "underlying": "BTC"}
+        body = {"name": "width", "value": 1.5, "unit": "ratio", "underlying": "BTC"}
         assert await door.post("/v1/params", body, "trader") == (200, {"accepted": True})
         assert rig.fed == [TraderKnob("width", "BTC", 0, "", 1.5, "trader")]
         (line,) = rig.lines("params")
         assert (line["name"], line["value"], line["actor"]) == ("width", 1.5, "trader")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "unit", "said"),
+    [
+        ("width", 10.5, "ratio", "0.5 to 10"),
+        ("vol_offset_vp", 0.02, "vol", "'vp'"),
+        ("vol_offset_vp", -15.01, "vp", "-15 to 15"),
+        ("blacklist", 0.5, "flag", "0 or 1"),
+        ("notional", 58.0, "usd", "unknown knob"),
+    ],
+)
+async def test_c29_a_fat_finger_is_refused_before_anything_is_sent(
+    tmp_path: Path, name: str, value: float, unit: str, said: str
+) -> None:
+    async with serving(tmp_path) as (rig, door):
+        body = {"name": name, "value": value, "unit": unit}
+        status, answer = await door.post("/v1/params", body, "admin")
+        assert (status, answer["code"]) == (400, "bad_knob")
+        assert said in answer["error"]
+        assert rig.fed == []
+
+
+async def test_c29_a_value_without_its_unit_is_refused(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (rig, door):
+        status, answer = await door.post("/v1/params", {"name": "width", "value": 1.5}, "trader")
+        assert (status, answer["code"]) == (400, "bad_body")
+        assert "unit" in answer["error"]
+        assert rig.fed == []
 
 
 async def test_a_kill_is_on_the_log_with_all_that_a_later_reader_asks(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/kill": {},
     "/v1/reset": {"generation": 1, "reason": GOOD_REASON},
     "/v1/reset/approve": {"request_id": "none"},
-    "/v1/params": {"name": "width", "value": 1.5},
+    "/v1/params": {"name": "width", "value": 1.5, "unit": "ratio"},
 }
 
 
@@ -189,7 +189,7 @@ async def test_unknown_fields_are_refused_by_name(tmp_path: Path, path: str) -> 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", '"1.5"', "true", "null"])
 async def test_a_knobs_value_is_a_finite_number(tmp_path: Path, value: str) -> None:
     async with serving(tmp_path) as (rig, door):
-        data = f'{{"name": "width", "value": {value}}}'.encode()
+        data = f'{{"name": "width", "unit": "ratio", "value": {value}}}'.encode()
         json_type = {"Content-Type": "application/json"}
         status, _ = await door.ask(
             "POST", "/v1/params", role="trader", data=data, headers=json_type
