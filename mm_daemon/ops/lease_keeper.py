@@ -27,7 +27,14 @@ from mm_daemon.ops.durable_number import DurableNumber
 from mm_daemon.ops.firm_latch import FirmLatch
 from mm_daemon.ops.lease import NS_PER_S, Lease, LeaseTimes
 from mm_daemon.ops.lease_face import LeaseFace
-from mm_daemon.ops.redis_bus import Granted, Held, RedisBus, Refused, StoreError
+from mm_daemon.ops.redis_bus import (
+    Granted,
+    Held,
+    RedisBus,
+    Refused,
+    StoreError,
+    is_cancelled,
+)
 from mm_daemon.ops.tenure_page import Standing, TenurePage
 
 PUBLISH_S: Final = 0.02
@@ -79,7 +86,7 @@ class LeaseKeeper:
         self._go_on()
         helpers = [asyncio.create_task(self._publish_often()), asyncio.create_task(self._listen())]
         try:
-            while True:
+            while not is_cancelled():
                 await self._pause(await self._turn())
         finally:
             for helper in helpers:
@@ -180,7 +187,7 @@ class LeaseKeeper:
         self._wake.clear()
 
     async def _listen(self) -> None:
-        while True:
+        while not is_cancelled():
             try:
                 await self._bus.wake_ups(self._wake.set)
             except StoreError:

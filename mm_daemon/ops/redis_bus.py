@@ -245,7 +245,7 @@ class RedisBus:
         try:
             await self._bounded(listener.subscribe(self.shard.channel))
             wake()
-            while True:
+            while not is_cancelled():
                 if await listener.get_message(timeout=self._timeout_s) is not None:
                     wake()
         except (exceptions.RedisError, OSError) as error:
@@ -331,6 +331,13 @@ class RedisBus:
         if isinstance(error, exceptions.ConnectionError | OSError):
             return "connection", f"{where} cannot be reached: {text}"
         return "answer", f"{where} answered: {text}"
+
+
+def is_cancelled() -> bool:
+    """Whether this task was told to end. Looked at in every loop that talks to the store, because
+    a cancellation that meets an answer just arriving is lost inside the client library."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def place(url: str) -> str:
