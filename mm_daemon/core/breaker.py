@@ -325,7 +325,7 @@ class Breaker:
         is_pulled = False
         for control in CONTROLS:
             for place, trip in enumerate(self._trips[control.id]):
-                if not trip.is_on or control.action is Action.HEDGE:
+                if not trip.is_on or control.action in (Action.HEDGE, Action.PAGE):
                     continue
                 if control.level in (Level.VENUE, Level.FIRM):
                     is_pulled = True

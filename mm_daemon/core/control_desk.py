@@ -15,7 +15,15 @@ from mm_daemon.core.breaker import WIDEN_FACTOR, Effects
 from mm_daemon.core.breaker_scan import ScanInputs
 from mm_daemon.core.calibrator import theo_outside
 from mm_daemon.core.catalog import Bools, Floats, Ints
-from mm_daemon.core.controls import QUICK_CONTROLS, Sample, UnderlyingSample, number_of
+from mm_daemon.core.controls import (
+    CONTROLS,
+    QUICK_CONTROLS,
+    Action,
+    Reset,
+    Sample,
+    UnderlyingSample,
+    number_of,
+)
 from mm_daemon.core.reconcile_desk import ReconcileDesk
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.events import SessionPhase
@@ -34,8 +42,10 @@ _NOTHING: Ints = np.empty(0, dtype=np.int64)
 RECONCILE_AFTER = ("C12", "C13", "C21")
 """Trips after which what we believe is compared with the venue at once: our own protection, a storm
 of rejects, too many orders without a known outcome."""
-NEVER_NS = 1 << 60
-"""The age of what was never seen, as the controls read it."""
+CALLS_A_PERSON = tuple(
+    row.id for row in CONTROLS if row.action is Action.PAGE or row.reset is not Reset.AUTO
+)
+"""What only a person lifts, and what calls for one."""
 
 
 class ControlDesk:
@@ -133,6 +143,7 @@ class ControlDesk:
             self._outside_due_ns = now_ns + OUTSIDE_NS
             for name in s.underlyings:
                 self._look_outside(name)
+        self._count_breaches(now_ns)
         self._sampled_ns = now_ns
         effects = s.breaker.evaluate(self._sample(now_ns), now_ns)
         self._apply(effects)
@@ -144,6 +155,7 @@ class ControlDesk:
             self._scan_due_ns,
             self._scanned,
             self._quick_counted,
+            self._sampled_ns,
             self._outside_due_ns,
             self._outside,
             self._outside_mean,
@@ -167,11 +179,21 @@ class ControlDesk:
             s.intensity.distrust(name, effects.use_analytic[row])
         for control in effects.tripped:
             s.metrics.add("mm_breaker_trips_total", control=number_of(control))
-            s.outbox.log("warning", "control_tripped", control=control)
+            page = control in CALLS_A_PERSON
+            s.outbox.log("warning", "control_tripped", control=control, page=page)
             if control in RECONCILE_AFTER:
                 self._reconciles.request_full(self._sampled_ns)
         for latch in effects.latches:
             s.outbox.put(latch)
+
+    def _count_breaches(self, now_ns: Ns) -> None:
+        """Time for which delta was out of its band, by underlying."""
+        elapsed_s = (now_ns - self._sampled_ns) / NS_PER_S if self._sampled_ns else 0.0
+        for name in self._s.underlyings:
+            if self._s.hedger.state(name, now_ns).out_of_band_s > 0.0:
+                self._s.metrics.add(
+                    "mm_hedge_band_breach_seconds_total", elapsed_s, underlying=name
+                )
 
     def _count_quick(self) -> None:
         """The controls by instrument trip in the scan, too often to say each by itself."""

@@ -151,6 +151,15 @@ DESK_CONTROLS: tuple[Control, ...] = (
         each(lambda u, p: u.hedge_escalation >= 2),
     ),
     Control(
+        "C28.page",
+        "delta stays out of its band although quoting has stopped",
+        Level.UNDERLYING,
+        Action.PAGE,
+        Reset.AUTO,
+        each(lambda u, p: u.hedge_escalation >= 3),
+        hysteresis_s=0.0,
+    ),
+    Control(
         "C34",
         "delta of one expiry with a future of its own over its limit",
         Level.EXPIRY,

@@ -35,6 +35,8 @@ class Action(Enum):
     REFUSE = "refuse"
     """The order or side does not leave; of what rests, it is pulled."""
     CANCEL = "cancel"
+    PAGE = "page"
+    """A person is called; nothing else changes."""
     HEDGE = "hedge"
     """Hedged with its own future, by the hedger; quoting goes on."""
     SLOW = "slow"

@@ -101,6 +101,8 @@ def _underlying(engine: Engine, state: EngineState, name: str, now_ns: Ns) -> No
     put("mm_greeks", totals.theta_usd, underlying=name, greek="theta")
     for limit, use in limit_use(state, name).items():
         put("mm_limit_utilization_ratio", use, underlying=name, limit=limit)
+    slippage_bps = engine.hedges.slippage_bps.get(name, math.nan)
+    put("mm_hedge_slippage_bps", slippage_bps, underlying=name)
     terms = state.margin_terms(name)
     for limit, use in (
         ("margin", terms.read),

@@ -138,6 +138,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
     "C24.quote": [{"permit_age_ns": 4 * NS_PER_S}],
     "C25": [{"newer_epoch_seen": True}],
     "C28": [{"hedge_escalation": 2}],
+    "C28.page": [{"hedge_escalation": 3}],
     "C28.widen": [{"hedge_escalation": 1}],
     "C30": [{"foreign_orders": 1}],
     "C34": [{"expiry_delta_coin": (0.0, -4.1)}, {"expiry_delta_coin": (math.nan, 0.0)}],
@@ -208,6 +209,8 @@ def test_control_trips_acts_and_resets_by_its_rule(
 
 
 def _acts(level: Level, action: Action, effects: Effects, control_id: str, desk: Breaker) -> bool:
+    if action is Action.PAGE:
+        return effects.halted == ("C28",) and effects.tripped[-1] == "C28.widen"
     if action is Action.HEDGE:
         return not any((effects.halted[0], *effects.blocked_expiries[0], effects.is_venue_pulled))
     if action is Action.PULL_ADDING:

@@ -20,6 +20,7 @@ from mm_daemon.domain.inputs import (
     OperatorReset,
     TraderKnob,
 )
+from mm_daemon.domain.outputs import Log
 from mm_daemon.domain.permission import PRESETS, TWO_PERSONS_MARK
 from mm_daemon.domain.units import NS_PER_DAY, Ns, Side
 from tests.core.account_params import params
@@ -221,8 +222,19 @@ def test_c28_a_hedge_that_keeps_failing_widens_then_halts_its_underlying() -> No
     state.hedger._books[NAME].out_since_ns = bench.now - 20 * NS
     bench.run(5)
     assert "C28" in active(bench)
+    assert "C28.page" not in active(bench)
+    breach = 'mm_hedge_band_breach_seconds_total{underlying="BTC"}'
+    assert state.metrics.counts[state.metrics._index[breach]] == pytest.approx(0.4, abs=0.3)
     assert resting(bench, NAME) == 0
     assert latches(bench, "C28")[0].scope == NAME
+    bench.run(110)
+    assert "C28.page" in active(bench)
+    paged = [
+        one.fields["control"]
+        for one in bench.outputs
+        if isinstance(one, Log) and one.event == "control_tripped" and one.fields["page"]
+    ]
+    assert paged == ["C28", "C28.page"]
 
 
 def test_c29_the_decision_refuses_and_counts_what_a_person_may_not_set() -> None:
