@@ -94,6 +94,8 @@ class Breaker:
         self.rejects = RejectWindow()
         self.size_refusals = RejectWindow()
         self.losses = LossWindow()
+        self.losses_of = {name: LossWindow() for name in self._names}
+        """By underlying: of its settlement currency."""
         self.lag = LagWindow()
         self.venue_offset = OffsetWindow()
         self.fills = {
@@ -259,7 +261,12 @@ class Breaker:
             self.lag.words(),
             self.venue_offset.words(),
             [
-                (self.fills[name].words(), self.drifts[name].words(), self.messages[name].words())
+                (
+                    self.fills[name].words(),
+                    self.drifts[name].words(),
+                    self.messages[name].words(),
+                    self.losses_of[name].words(),
+                )
                 for name in self._names
             ],
         )
@@ -372,6 +379,8 @@ class Breaker:
         """What was seen before a person looked no longer counts."""
         if control.id == "C11":
             self.losses.restart()
+        elif control.id == "C11.underlying":
+            self.losses_of[self._names[place]].restart()
         elif control.id == "C13":
             self.rejects.clear()
         elif control.id == "C13.size":

@@ -307,6 +307,7 @@ class ControlDesk:
     def _underlying(self, params: UnderlyingParams, now_ns: Ns) -> UnderlyingSample:
         s, name = self._s, params.name
         fills = s.breaker.fills[name].totals(now_ns)
+        day, hour, drawdown = s.breaker.losses_of[name].losses()
         unknowns = s.working.unknowns(name)
         since_ns = unknowns.oldest_since_ns
         return UnderlyingSample(
@@ -319,6 +320,9 @@ class ControlDesk:
             theo_outside=self._outside_mean.get(name, (0.0,) * len(s.catalog.expiries[name])),
             expiry_delta_coin=self._expiry_deltas(name),
             expiry_delta_coin_max=params.hedge.expiry_delta_coin_max,
+            own_loss_day_usd=day,
+            own_loss_hour_usd=hour,
+            own_drawdown_usd=drawdown,
             hedge_escalation=int(s.hedger.state(name, now_ns).escalation),
             fills_lots=fills.lots,
             fills_delta_coin=fills.delta_coin,

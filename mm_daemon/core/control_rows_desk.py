@@ -92,6 +92,22 @@ DESK_CONTROLS: tuple[Control, ...] = (
         ),
     ),
     Control(
+        "C11.underlying",
+        "the same of its settlement currency alone, over its share of those limits",
+        Level.UNDERLYING,
+        Action.HEDGE_ONLY,
+        Reset.TWO_PERSONS,
+        each(
+            lambda u, p: (
+                not (
+                    u.own_loss_day_usd <= p.loss_underlying_ratio * p.loss_day_usd_max
+                    and u.own_loss_hour_usd <= p.loss_underlying_ratio * p.loss_hour_usd_max
+                    and u.own_drawdown_usd <= p.loss_underlying_ratio * p.drawdown_usd_max
+                )
+            )
+        ),
+    ),
+    Control(
         "C12",
         "lots, net delta or net vega filled in the sliding window over their limits (own MMP twin)",
         Level.UNDERLYING,

@@ -90,6 +90,10 @@ class UnderlyingSample(msgspec.Struct, frozen=True, kw_only=True):
     expiry_delta_coin: tuple[float, ...]
     """Of what is held, by expiry that has a future of its own; 0 for others."""
     expiry_delta_coin_max: float
+    own_loss_day_usd: float
+    """Of the settlement currency, as are the next two."""
+    own_loss_hour_usd: float
+    own_drawdown_usd: float
     hedge_escalation: int
     """0 none, 1 widen, 2 stop, 3 page."""
     fills_lots: int

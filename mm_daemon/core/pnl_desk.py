@@ -19,6 +19,8 @@ from mm_daemon.domain.orders import AccountEvidence, FillEvidence
 from mm_daemon.domain.units import COIN_SCALE, NS_PER_S, Ns
 
 STEP_NS = NS_PER_S
+EQUITY_UNKNOWN_NS = 30 * NS_PER_S
+"""An equity that is not a number for this long counts as lost."""
 COMPARE_NS = NS_PER_S
 
 
@@ -35,7 +37,8 @@ class PnlDesk:
         self.difference_e8: dict[str, int] = {}
         """Our equity at the venue's marks less the venue's own, at the last compared stamp."""
         self.equity_usd: dict[str, float] = {"venue": math.nan, "desk": math.nan}
-        self._opening_usd = math.nan
+        self._unknown_since_ns = 0
+        """Since when some equity has not been a number; 0 = all are."""
 
     def resize(self) -> None:
         self.explain.resize(self._s.catalog)
@@ -83,17 +86,18 @@ class PnlDesk:
         theos = _e8(np.where(np.isfinite(s.theo.price), s.theo.price, s.market.mark))
         marks = _e8(s.market.mark)
         venue_usd = desk_usd = 0.0
+        earned_usd: dict[str, float] = {}
         for currency in self._currencies:
             index = self._index_usd(currency)
             venue = s.portfolio.equity(currency, marks).equity_e8
             desk = s.portfolio.equity(currency, theos).equity_e8
             venue_usd += venue / COIN_SCALE * index
             desk_usd += desk / COIN_SCALE * index
+            earned_usd[currency] = venue / COIN_SCALE * index - self._translated_usd(currency)
             if math.isfinite(index):
                 self.explain.step(currency, self._view(currency, index, venue, desk, now_ns))
         self.equity_usd = {"venue": venue_usd, "desk": desk_usd}
-        if math.isfinite(venue_usd):
-            s.breaker.losses.add(self._without_translation(venue_usd), now_ns)
+        self._tell_losses(earned_usd, now_ns)
 
     def on_account(self, evidence: AccountEvidence, now_ns: Ns) -> None:
         """Compares our books with the venue's at the venue's stamp, at most once a second."""
@@ -118,6 +122,7 @@ class PnlDesk:
             self._compared_ns,
             self.difference_e8,
             self.equity_usd,
+            self._unknown_since_ns,
         )
 
     def _follow(self, fill: FillEvidence, index: float, now_ns: Ns) -> None:
@@ -167,14 +172,26 @@ class PnlDesk:
             surface_version=sum(s.fits_accepted.values()),
         )
 
-    def _without_translation(self, venue_usd: float) -> float:
-        """Equity without what the coins we hold gained or lost against the dollar: the loss limits
-        are about trading, and a desk that keeps coin as collateral has chosen that risk."""
-        translated = 0
-        for currency in self._currencies:
-            _, venue = self.explain.totals(currency)
-            translated += venue[Part.COLLATERAL]
-        return venue_usd - translated / COIN_SCALE
+    def _tell_losses(self, earned_usd: dict[str, float], now_ns: Ns) -> None:
+        """Equity by currency and in all, for the loss limits (C11). What is unknown for a moment is
+        passed over; unknown for long it is a breach."""
+        s = self._s
+        total = math.fsum(earned_usd.values()) if earned_usd else math.nan
+        if math.isfinite(total):
+            self._unknown_since_ns = 0
+        elif not self._unknown_since_ns:
+            self._unknown_since_ns = now_ns
+        if self._unknown_since_ns and now_ns - self._unknown_since_ns < EQUITY_UNKNOWN_NS:
+            return
+        s.breaker.losses.add(total, now_ns)
+        for name, currency in s.settle_currency.items():
+            s.breaker.losses_of[name].add(earned_usd[currency], now_ns)
+
+    def _translated_usd(self, currency: str) -> float:
+        """What the coins we hold gained or lost against the dollar: the loss limits are about
+        trading, and a desk that keeps coin as collateral has chosen that risk."""
+        _, venue = self.explain.totals(currency)
+        return venue[Part.COLLATERAL] / COIN_SCALE
 
     def _index_usd(self, currency: str) -> float:
         """USD of one unit of a settlement currency; NaN before its index was seen."""

@@ -150,6 +150,8 @@ class BreakerParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     loss_day_usd_max: Positive
     loss_hour_usd_max: Positive
     drawdown_usd_max: Positive
+    loss_underlying_ratio: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+    """Share of the three loss limits that one underlying's settlement currency may lose alone."""
     fills_window_s: Positive
     fills_window_lots_max: Count
     fills_window_delta_coin_max: Positive

@@ -32,7 +32,7 @@ from mm_daemon.ops.surroundings import Identity, ResetRules
 
 TWO_PERSONS_ALWAYS: Final = ("hedge_only", "flatten", "hard_stop", "C11", "C25")
 """Levels and controls that one person never lifts, whatever the rules say."""
-RESTARTED_BY_RESET: Final = ("C11",)
+RESTARTED_BY_RESET: Final = ("C11", "C11.underlying")
 """Controls over a sum that only the reset itself begins anew: it cannot be gone before."""
 CLOCK_CONTROL: Final = "C18"
 

@@ -122,6 +122,7 @@ BREAKER = BreakerParams(
     loss_day_usd_max=10_000.0,
     loss_hour_usd_max=5_000.0,
     drawdown_usd_max=8_000.0,
+    loss_underlying_ratio=0.5,
     fills_window_s=5.0,
     fills_window_lots_max=200,
     fills_window_delta_coin_max=20.0,

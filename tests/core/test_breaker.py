@@ -43,6 +43,9 @@ CALM_UNDERLYING = UnderlyingSample(
     theo_outside=(0.05,) * EXPIRIES,
     expiry_delta_coin=(0.0,) * EXPIRIES,
     expiry_delta_coin_max=4.0,
+    own_loss_day_usd=0.0,
+    own_loss_hour_usd=0.0,
+    own_drawdown_usd=0.0,
     hedge_escalation=0,
     fills_lots=0,
     fills_delta_coin=0.0,
@@ -104,6 +107,11 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"loss_hour_usd": 5_001.0},
         {"drawdown_usd": 8_001.0},
         {"loss_day_usd": math.nan},
+    ],
+    "C11.underlying": [
+        {"own_loss_day_usd": 5_001.0},
+        {"own_loss_hour_usd": 2_501.0},
+        {"own_drawdown_usd": math.nan},
     ],
     "C12": [
         {"fills_lots": 201},

@@ -157,6 +157,32 @@ def test_c11_latches_hedge_only_and_says_that_two_people_must_lift_it() -> None:
     assert latch.reason.startswith(TWO_PERSONS_MARK)
 
 
+def test_c11_one_underlying_may_lose_its_share_and_is_held_alone() -> None:
+    bench = Bench().quoting()
+    state = state_of(bench)
+    limits = state.params.breaker
+    for equity in (0.0, -limits.loss_underlying_ratio * limits.loss_hour_usd_max - 1.0):
+        state.breaker.losses_of[NAME].add(equity, Ns(bench.now))
+    bench.engine.pnl._due_ns = bench.now + NS_PER_DAY
+    bench.run(10)
+    assert active(bench) == ["C11.underlying"]
+    (latch,) = latches(bench, "C11.underlying")
+    assert (latch.permission, latch.scope) == (PRESETS["hedge_only"].permission, NAME)
+    assert latch.reason.startswith(TWO_PERSONS_MARK)
+    assert (resting(bench, NAME), resting(bench, "ETH") > 0) == (0, True)
+
+
+def test_c11_an_equity_that_stays_unknown_counts_as_lost() -> None:
+    bench = Bench().quoting()
+    pnl, currency = bench.engine.pnl, state_of(bench).settle_currency[NAME]
+    unknown = {**dict.fromkeys(state_of(bench).settle_currency.values(), 0.0), currency: math.nan}
+    pnl._tell_losses(unknown, Ns(bench.now))
+    pnl._tell_losses(unknown, Ns(bench.now + 29 * NS))
+    assert state_of(bench).breaker.losses.losses()[0] == pytest.approx(0.0, abs=1.0)
+    pnl._tell_losses(unknown, Ns(bench.now + 30 * NS))
+    assert math.isnan(state_of(bench).breaker.losses.losses()[0])
+
+
 # -- C12: our own market-maker protection -------------------------------------------------------
 
 
