@@ -196,14 +196,17 @@ class ControlDesk:
                 )
 
     def _count_quick(self) -> None:
-        """The controls by instrument trip in the scan, too often to say each by itself."""
+        """The controls by instrument trip in the scan, too often to say each by itself; what only
+        a person lifts is said, and counts as a trip too."""
         s = self._s
         for row in QUICK_CONTROLS:
             new = s.breaker.counts[row.id] - self._quick_counted.get(row.id, 0)
             if new:
                 self._quick_counted[row.id] = s.breaker.counts[row.id]
-                s.metrics.add("mm_breaker_trips_total", new, control=number_of(row.id))
-                s.outbox.log("info", "instruments_held", control=row.id, count=new)
+                s.metrics.add("mm_instruments_held_total", new, control=number_of(row.id))
+                if row.reset is not Reset.AUTO:
+                    s.metrics.add("mm_breaker_trips_total", new, control=number_of(row.id))
+                    s.outbox.log("warning", "control_tripped", control=row.id, page=True)
 
     def _widen(self, name: str, width: float, wide: tuple[int, ...]) -> None:
         """Puts the width of every expiry in force where it changed."""

@@ -26,6 +26,8 @@ from mm_daemon.core.control_types import (
 
 TRIPS = "mm_breaker_trips_total"
 """Counts trips, labelled with `number_of` the row's id."""
+HELD = "mm_instruments_held_total"
+"""Counts instruments that the controls by instrument began to hold, with the same label."""
 
 
 def _order(control: Control) -> tuple[int, str]:
@@ -38,6 +40,7 @@ CONTROLS: tuple[Control, ...] = tuple(
 
 __all__ = [
     "CONTROLS",
+    "HELD",
     "QUICK_CONTROLS",
     "STANDING_CONTROLS",
     "TRIPS",

@@ -478,16 +478,17 @@ class RiskGate:
         self._counted += [side[0] for side in sides]
         found: list[int] = reasons.tolist()
         if any(found):
-            pairs = zip(found, sides, strict=True)
-            found = [self._named(reason, side[0]) for reason, side in pairs]
+            rows = zip(found, sides, numbers[:, 0].tolist(), strict=True)
+            found = [self._named(reason, side[0], number) for reason, side, number in rows]
         return found, [(row[0], row[1]) for row in numbers.tolist()]
 
-    def _named(self, reason: int, id_: int) -> int:
+    def _named(self, reason: int, id_: int, found: float) -> int:
         """The reason behind the kernel's: what bounds the stress loss, why there is no theo."""
         if reason == Reason.NO_THEO and self._is_far[id_]:
             return int(Reason.FAR_FROM_MARKET)
         book = self._book_of[id_]
-        is_margin = reason == Reason.STRESS and book is not None and book.is_margin_tight
+        is_stress = reason == Reason.STRESS and not math.isnan(found)
+        is_margin = is_stress and book is not None and book.is_margin_tight
         return int(Reason.MARGIN) if is_margin else reason
 
     def _refused(self, reason: Reason, id_: int, side: Side, found: tuple[float, float]) -> Refused:

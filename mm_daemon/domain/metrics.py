@@ -107,6 +107,11 @@ def node_families(underlyings: Iterable[str]) -> tuple[Family, ...]:
         ),
         Family("mm_breaker_trips_total", "State controls tripped", (("control", CONTROLS),)),
         Family(
+            "mm_instruments_held_total",
+            "Instruments held back by the controls on single ones",
+            (("control", ("C7", "C14", "C15", "C27")),),
+        ),
+        Family(
             "mm_fills_total", "Fills applied", (("source", ("stream", "reply", "recon", "start")),)
         ),
         Family("mm_fills_duplicate_total", "Fills seen again and not applied again"),

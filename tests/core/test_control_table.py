@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mm_daemon.core.controls import (
     CONTROLS,
+    HELD,
     QUICK_CONTROLS,
     STANDING_CONTROLS,
     TRIPS,
@@ -64,7 +65,7 @@ def code_lines() -> list[Line]:
             Level.INSTRUMENT.value,
             row.action.value,
             RESETS[row.reset],
-            TRIPS,
+            HELD,
         )
         for row in QUICK_CONTROLS
     ]

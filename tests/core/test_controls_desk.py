@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mm_daemon.core.breaker_drift import DriftWindow, FillPoint
 from mm_daemon.core.breaker_windows import LossWindow, MessageWindow
+from mm_daemon.core.controls import HELD
 from mm_daemon.domain.inputs import (
     OperatorReset,
     TraderKnob,
@@ -78,6 +79,19 @@ def test_c03_halts_the_underlying_until_an_operator_resets() -> None:
     bench.run(20)
     assert active(bench) == []
     assert resting(bench, NAME) > 0
+
+
+def test_c07_an_instrument_that_is_held_is_a_trip_that_calls_a_person() -> None:
+    bench = Bench().quoting()
+    for _ in range(state_of(bench).params.breaker.repeat_fills_max):
+        fill(bench)
+    bench.run(5)
+    assert (counted(bench, "C7"), counted(bench, "C7", HELD)) == (1, 1)
+    said = [one for one in bench.outputs if isinstance(one, Log) and one.event == "control_tripped"]
+    assert [(one.fields["control"], one.fields["page"]) for one in said] == [("C7", True)]
+    bench.feed(OperatorReset(generation=2))
+    bench.run(5)
+    assert active(bench) == []
 
 
 # -- C10: requests for each fill ----------------------------------------------------------------
