@@ -486,10 +486,9 @@ class RiskGate:
         """The reason behind the kernel's: what bounds the stress loss, why there is no theo."""
         if reason == Reason.NO_THEO and self._is_far[id_]:
             return int(Reason.FAR_FROM_MARKET)
-        book = self._book_of[id_]
         is_stress = reason == Reason.STRESS and not math.isnan(found)
-        is_margin = is_stress and book is not None and book.is_margin_tight
-        return int(Reason.MARGIN) if is_margin else reason
+        book = self._book_of[id_] if is_stress else None
+        return int(Reason.MARGIN) if book is not None and book.is_margin_tight else reason
 
     def _refused(self, reason: Reason, id_: int, side: Side, found: tuple[float, float]) -> Refused:
         self.refusals[reason] += 1
