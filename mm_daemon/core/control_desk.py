@@ -181,6 +181,8 @@ class ControlDesk:
             s.metrics.add("mm_breaker_trips_total", control=number_of(control))
             page = control in CALLS_A_PERSON
             s.outbox.log("warning", "control_tripped", control=control, page=page)
+            if control == "C12":
+                s.metrics.add("mm_mmp_trips_total", by="own")
             if control in RECONCILE_AFTER:
                 self._reconciles.request_full(self._sampled_ns)
         for latch in effects.latches:

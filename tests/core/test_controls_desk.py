@@ -223,11 +223,13 @@ def test_c12_is_lifted_after_thirty_seconds_and_by_two_people_after_three_trips(
     assert {one.scope for one in latches(bench, "C12")} == {NAME}
 
 
-def test_c12_compares_with_the_venue_at_once() -> None:
+def test_c12_is_counted_and_compares_with_the_venue_at_once() -> None:
     bench = Bench().quoting()
     fill(bench, lots=state_of(bench).params.breaker.fills_window_lots_max + 1)
     mark = len(bench.intents)
     bench.run(5)
+    board = state_of(bench).metrics
+    assert board.counts[board._index['mm_mmp_trips_total{by="own"}']] == 1
     assert any(type(one).__name__ == "ReadTrades" for one in bench.since(mark))
 
 
