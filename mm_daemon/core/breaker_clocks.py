@@ -55,8 +55,13 @@ class OffsetWindow:
         self._now_least = behind_ns if least is None else min(least, behind_ns)
 
     def offset_ns(self, now_ns: Ns) -> int:
-        self._turn(now_ns)
-        known = [one for one in (self._now_least, self._before_least) if one is not None]
+        """Changes nothing: gauges ask for it outside of steps."""
+        elapsed_ns = now_ns - self._since_ns
+        if elapsed_ns >= 2 * OFFSET_WINDOW_NS:
+            return 0
+        is_turned = elapsed_ns >= OFFSET_WINDOW_NS
+        seen = (self._now_least, None if is_turned else self._before_least)
+        known = [one for one in seen if one is not None]
         return min(known) if known else 0
 
     def words(self) -> tuple[int, int, int | None, int | None]:

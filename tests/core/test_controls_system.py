@@ -26,6 +26,7 @@ from mm_daemon.domain.orders import RejectReason
 from mm_daemon.domain.outputs import LatchWanted
 from mm_daemon.domain.permission import PERMISSION_ALL, PRESETS, SWEEP, TWO_PERSONS_MARK
 from mm_daemon.domain.units import NS_PER_DAY, NS_PER_MS, Ns
+from mm_daemon.domain.views import VIEWS
 from tests.core.account_world import T0
 from tests.core.control_bench import (
     NAME,
@@ -50,6 +51,30 @@ def test_c18_the_venue_clock_is_read_from_its_quickest_message() -> None:
     window.add(T0 + 5, Ns(T0 + 10 * NS))
     assert window.offset_ns(Ns(T0 + 10 * NS)) == 300 * NS_PER_MS, "a stamp seen before says nothing"
     assert window.offset_ns(Ns(T0 + 60 * NS)) == 0, "a silent feed says nothing"
+
+
+def test_c18_looking_at_the_offset_changes_nothing() -> None:
+    window = OffsetWindow()
+    for k in range(30):
+        now = Ns(T0 + k * NS)
+        window.add(now - (k % 7) * NS_PER_MS, now)
+        before = window.words()
+        for later_s in (0, 3, 6, 30):
+            window.offset_ns(Ns(now + later_s * NS))
+        assert window.words() == before
+
+
+def test_looking_at_metrics_and_views_at_any_time_changes_nothing() -> None:
+    bench = Bench().quoting()
+    for _ in range(40):
+        bench.run(7)
+        before = bench.engine.digest()
+        bench.engine._now_ns = Ns(bench.now + 60 * NS)
+        bench.engine.metrics()
+        for name in VIEWS:
+            if name != "audit":
+                bench.engine.view(name, Ns(bench.now + 60 * NS))
+        assert bench.engine.digest() == before
 
 
 def test_c18_a_venue_clock_that_is_ahead_stops_quoting_until_it_agrees() -> None:
