@@ -209,10 +209,11 @@ def wait_one_quotes(pair: Pair) -> None:
     a person, once it has the lease again and has reconciled."""
 
     def holder() -> Daemon | None:
-        for daemon in (pair.active, pair.standby):
-            status = daemon.status()
-            if status["lease"]["state"] == "held" and status.get("is_reconciled"):
-                return daemon
+        """The loser of a flush says `held` until its next renewal: wait for that too."""
+        statuses = {daemon: daemon.status() for daemon in (pair.active, pair.standby)}
+        held = [one for one, status in statuses.items() if status["lease"]["state"] == "held"]
+        if len(held) == 1 and statuses[held[0]].get("is_reconciled"):
+            return held[0]
         return None
 
     found = wait_for("one that holds the lease", holder, 30.0 * busy_factor())
