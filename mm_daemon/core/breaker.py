@@ -68,7 +68,6 @@ class Effects(msgspec.Struct, frozen=True):
     is_adding_barred: tuple[bool, ...]
     blocked_expiries: tuple[tuple[int, ...], ...]
     """Expiries (ns) that may not be quoted."""
-    is_venue_pulled: bool
     latches: tuple[LatchWanted, ...]
     """Changes since the last evaluation."""
     tripped: tuple[str, ...]
@@ -329,13 +328,12 @@ class Breaker:
         blocked: list[list[int]] = [[] for _ in self._names]
         wide: list[list[int]] = [[] for _ in self._names]
         sides = [[False, False] for _ in self._names]
-        is_pulled = False
         for control in CONTROLS:
             for place, trip in enumerate(self._trips[control.id]):
                 if not trip.is_on or control.action in (Action.HEDGE, Action.PAGE):
                     continue
                 if control.level in (Level.VENUE, Level.FIRM):
-                    is_pulled = True
+                    halted = [one or control.id for one in halted]
                 elif control.level is Level.EXPIRY:
                     row, expiry_ns = self._expiry_places[place]
                     (wide if control.action is Action.WIDEN else blocked)[row].append(expiry_ns)
@@ -364,7 +362,6 @@ class Breaker:
             is_slow=tuple(slow),
             is_adding_barred=tuple(barred),
             blocked_expiries=tuple(tuple(one) for one in blocked),
-            is_venue_pulled=is_pulled,
             latches=latches,
             tripped=tripped,
         )

@@ -70,7 +70,6 @@ class ControlDesk:
         """Underlyings whose margin lets only those sides stay that reduce it."""
         self._trading_lost_ns = 0
         """Since when the trading session has not been ready; 0 = it is."""
-        self.is_venue_pulled = False
 
     def on_health(self, sample: HealthSample, now_ns: Ns) -> None:
         self._health = sample
@@ -163,12 +162,10 @@ class ControlDesk:
             self._trading_lost_ns,
             self._adding_barred,
             self._health,
-            self.is_venue_pulled,
         )
 
     def _apply(self, effects: Effects) -> None:
         s = self._s
-        self.is_venue_pulled = effects.is_venue_pulled
         barred = zip(s.underlyings, effects.is_adding_barred, strict=True)
         self._adding_barred = tuple(name for name, is_barred in barred if is_barred)
         for row, name in enumerate(s.underlyings):

@@ -178,7 +178,6 @@ def test_a_calm_desk_trips_nothing() -> None:
         is_slow=(False,),
         is_adding_barred=(False,),
         blocked_expiries=((),),
-        is_venue_pulled=False,
         latches=(),
         tripped=(),
     )
@@ -220,17 +219,18 @@ def _acts(level: Level, action: Action, effects: Effects, control_id: str, desk:
     if action is Action.PAGE:
         return effects.halted == ("C28",) and effects.tripped[-1] == "C28.widen"
     if action is Action.HEDGE:
-        return not any((effects.halted[0], *effects.blocked_expiries[0], effects.is_venue_pulled))
+        return not any((effects.halted[0], *effects.blocked_expiries[0]))
     if action is Action.PULL_ADDING:
-        return effects.is_adding_barred == (True,) and effects.halted == ("",)
+        return effects.is_adding_barred == (True,) and effects.halted in (("",), ("C5",))
     if action is Action.SLOW:
         return effects.is_slow == (True,) and effects.halted == ("",)
     if action is Action.FREEZE:
         return effects.halted == effects.frozen == (control_id,)
     if level in (Level.VENUE, Level.FIRM):
         latches = [latch for latch in effects.latches if latch.source == control_id]
+        assert effects.halted[0].partition(".")[0] == control_id.partition(".")[0]
         if action is Action.PULL:
-            return effects.is_venue_pulled and not latches
+            return not latches
         (latch,) = latches
         assert action.mask is not None
         return (latch.permission, latch.tasks) == tuple(action.mask) and not latch.clear

@@ -152,6 +152,21 @@ def test_c19_a_trading_session_lost_for_ten_seconds_cancels_all_and_returns_by_i
     assert latches(bench, "C19.lasting")[-1].clear
 
 
+def test_c19_a_silent_feed_pulls_every_quote_until_it_speaks() -> None:
+    bench = Bench().quoting()
+    assert bench.resting
+    for _ in range(40):
+        bench.now += NS // 10
+        bench.engine.on_timer(Ns(bench.now))
+        bench.engine.decide(Ns(bench.now))
+        bench.collect()
+    assert state_of(bench).modes.halted == {NAME: "C19", "ETH": "C19"}
+    assert bench.resting == {}
+    bench.run(60)
+    assert state_of(bench).modes.halted == {}
+    assert bench.resting
+
+
 def test_c20_a_break_halts_at_once_and_cancels_all_when_it_lasts() -> None:
     bench = Bench().quoting()
     state = state_of(bench)
