@@ -7,7 +7,8 @@ queues behind the input being handled, so steps never nest. An exception anywher
 bug: the pump latches,
 cancels over the warm session and ends the process; the guard restarts it and it reconciles. A
 journal that fails stops
-everything that increases risk and nothing that reduces it.
+everything that increases risk and nothing that reduces it; once nothing rests at the venue the
+process ends the same way, and the next life opens a journal of its own.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from mm_daemon.domain.outputs import (
     Log,
     Output,
 )
+from mm_daemon.domain.permission import SWEEP
 from mm_daemon.domain.units import Ns
-from mm_daemon.ipc.page import PROGRESS_JOURNAL, PROGRESS_STEP, Page
+from mm_daemon.ipc.page import PROGRESS_JOURNAL, PROGRESS_STEP, SWEPT_GENERATION, Page
 from mm_daemon.ipc.segments import JournalError
 from mm_daemon.kernel.clock import Clock
 from mm_daemon.kernel.gate import Gate
@@ -101,6 +103,7 @@ class Pump:
         self._tape = tape
         self._ledger = ledger
         self._gate = gate
+        self._page = page
         self._words = page.words
         self._hands = hands
         self._waiting: deque[Input] = deque()
@@ -149,9 +152,23 @@ class Pump:
         self._words[PROGRESS_STEP] = self._steps
         for output in outputs:
             self._act(ts_ns, output)
-        if self._steps >= self._digest_due and type(event) is HealthSample:
+        if type(event) is HealthSample:
+            self._look_around(ts_ns)
+
+    def _look_around(self, ts_ns: Ns) -> None:
+        """What has time between flushes."""
+        if not self._gate.journal_is_sound and self._is_swept():
+            raise JournalError(
+                "the journal failed and nothing of ours rests at the venue any more: this life"
+                " ends, the next one begins a journal where there is room for it"
+            )
+        if self._steps >= self._digest_due:
             self._digest_due = self._steps + DIGEST_EVERY_STEPS
             self._record(ts_ns, DIGEST, 0, self._node.digest())
+
+    def _is_swept(self) -> bool:
+        page = self._page
+        return bool(page.tasks & SWEEP) and self._words[SWEPT_GENERATION] >= page.generation
 
     def _act(self, ts_ns: Ns, output: Output) -> None:
         record_type, flags, payload = encode_output(output)

@@ -56,6 +56,7 @@ from mm_daemon.ipc.page import (
     latch_permission,
     latch_tasks,
 )
+from mm_daemon.ipc.segments import JournalError
 from mm_daemon.kernel.clock import StampedClock
 from mm_daemon.kernel.gate import Gate
 from mm_daemon.kernel.pump import Journal, Pump
@@ -99,6 +100,8 @@ class SimulatedTrader:
         self.incarnation = incarnation
         self.failpoints = Failpoints()
         self.is_alive = True
+        self.wall_error_ns = tools.wall.error_ns
+        """How wrong the wall clock was by which this life began to stamp."""
         self.defect: BaseException | None = None
         """The exception that ended this life, where it was a defect of ours."""
         self.result: Drained | None = None
@@ -186,6 +189,10 @@ class SimulatedTrader:
                 self._tools.venue.hang_up(socket)
         self._on_end(self)
 
+    @property
+    def is_paused(self) -> bool:
+        return self._tools.scheduler.now_ns < self._paused_until_ns
+
     def pause(self, duration_ns: int) -> None:
         """Nothing of this process runs for a while; its sockets stay open."""
         self._paused_until_ns = self._tools.scheduler.now_ns + duration_ns
@@ -215,7 +222,7 @@ class SimulatedTrader:
         def run() -> None:
             if not self.is_alive:
                 return
-            if self._tools.scheduler.now_ns < self._paused_until_ns:
+            if self.is_paused:
                 self._tools.scheduler.at(self._paused_until_ns, run, label)
             else:
                 act()
@@ -340,7 +347,7 @@ class SimulatedTrader:
     def _receive(self, conn: Conn, socket: Socket, payload: bytes) -> None:
         if not self.is_alive or self.sockets.get(conn) is not socket:
             return
-        if self._tools.scheduler.now_ns < self._paused_until_ns:
+        if self.is_paused:
             delay_ns = self._paused_until_ns - self._tools.scheduler.now_ns
             self._after(delay_ns, lambda: self._receive(conn, socket, payload), "trader.frame")
             return
@@ -435,10 +442,12 @@ class SimulatedTrader:
             self._after(0, self.end, "trader.end")
 
     def die(self, error: BaseException) -> None:
-        """A planted death ends the process as it stands; a defect does its last acts first."""
+        """A planted death ends the process as it stands; a defect, and a life without a journal,
+        does its last acts first."""
         self.failpoints.die_at = 0
         if not isinstance(error, SimulatedDeathError):
-            self.defect = error
+            if not isinstance(error, JournalError):
+                self.defect = error
             self._tools.latch.raise_page(
                 CRASH,
                 Mask(PERMISSION_NONE, SWEEP),

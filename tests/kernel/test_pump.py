@@ -22,9 +22,15 @@ from mm_daemon.domain.frames import Conn, FrameKind, OutFrame
 from mm_daemon.domain.inputs import Flush, FrameIn, HealthSample, Input, Withheld
 from mm_daemon.domain.orders import Purpose
 from mm_daemon.domain.outputs import AskInference, IntentRecord, LatchWanted, Log, Output
-from mm_daemon.domain.permission import PERMISSION_ALL, QUOTE
+from mm_daemon.domain.permission import PERMISSION_ALL, QUOTE, SWEEP
 from mm_daemon.domain.units import Lots, Ns, Side
-from mm_daemon.ipc.page import LATCH, PERMIT_DEADLINE_MONO_NS, Page, latch_word
+from mm_daemon.ipc.page import (
+    LATCH,
+    PERMIT_DEADLINE_MONO_NS,
+    SWEPT_GENERATION,
+    Page,
+    latch_word,
+)
 from mm_daemon.ipc.segments import JournalError
 from mm_daemon.kernel.clock import StampedClock
 from mm_daemon.kernel.gate import Gate
@@ -251,6 +257,22 @@ def test_dead_journal_stops_risk_lets_cancels_pass_and_tells_the_node(page: Page
     assert [payload for name, payload in rig.log.lines if name == "socket"] == [b"safe"]
     assert Withheld(request_id=5, reason="no sound journal") in rig.node.inputs
     assert any(isinstance(event, HealthSample) for event in rig.node.inputs)
+
+
+def test_a_life_without_a_journal_ends_once_nothing_rests(page: Page) -> None:
+    rig = Rig(page, {})
+    health = HealthSample(loop_lag_ns=0, clock_offset_ns=0, journal_lag_ns=0)
+    rig.pump.feed(health)
+    rig.log.tape_fails = True
+    rig.pump.feed(health)
+    page.words[LATCH] = latch_word(0, SWEEP, 2)
+    page.words[SWEPT_GENERATION] = 1
+    rig.pump.feed(health)
+    assert rig.hands.died == []
+    page.words[SWEPT_GENERATION] = 2
+    rig.pump.feed(health)
+    (error,) = rig.hands.died
+    assert isinstance(error, JournalError)
 
 
 def test_stamps_strictly_rise_even_when_the_clock_stands(page: Page) -> None:
