@@ -89,13 +89,15 @@ class PnlDesk:
         earned_usd: dict[str, float] = {}
         for currency in self._currencies:
             index = self._index_usd(currency)
+            if not (math.isfinite(index) and self._is_held_marked(currency)):
+                venue_usd = desk_usd = earned_usd[currency] = math.nan
+                continue
             venue = s.portfolio.equity(currency, marks).equity_e8
             desk = s.portfolio.equity(currency, theos).equity_e8
             venue_usd += venue / COIN_SCALE * index
             desk_usd += desk / COIN_SCALE * index
             earned_usd[currency] = venue / COIN_SCALE * index - self._translated_usd(currency)
-            if math.isfinite(index):
-                self.explain.step(currency, self._view(currency, index, venue, desk, now_ns))
+            self.explain.step(currency, self._view(currency, index, venue, desk, now_ns))
         self.equity_usd = {"venue": venue_usd, "desk": desk_usd}
         self._tell_losses(earned_usd, now_ns)
 
@@ -104,6 +106,8 @@ class PnlDesk:
         s, currency = self._s, evidence.currency
         is_due = now_ns - self._compared_ns.get(currency, 0) >= COMPARE_NS
         if currency not in self._currencies or not s.portfolio.is_open or not is_due:
+            return
+        if not self._is_held_marked(currency):
             return
         self._compared_ns[currency] = now_ns
         ours = s.portfolio.equity(currency, _e8(s.market.mark)).equity_e8
@@ -193,6 +197,13 @@ class PnlDesk:
         _, venue = self.explain.totals(currency)
         return venue[Part.COLLATERAL] / COIN_SCALE
 
+    def _is_held_marked(self, currency: str) -> bool:
+        """Whether all that is held in this currency has a mark: no equity is known without."""
+        s = self._s
+        unmarked = np.flatnonzero((s.portfolio.position_lots != 0) & ~np.isfinite(s.market.mark))
+        instruments = s.catalog.instruments
+        return not any(instruments[id_].settle_currency == currency for id_ in unmarked.tolist())
+
     def _index_usd(self, currency: str) -> float:
         """USD of one unit of a settlement currency; NaN before its index was seen."""
         if currency.startswith("USD"):
@@ -205,5 +216,5 @@ class PnlDesk:
 
 
 def _e8(prices: Floats) -> Ints:
-    """Prices in 1e-8, 0 where there is none (and nothing is held)."""
+    """Prices in 1e-8, 0 where there is none (nothing is held of it)."""
     return np.rint(np.nan_to_num(prices) * COIN_SCALE).astype(np.int64)
