@@ -194,6 +194,33 @@ def reset(
     _show(answer, as_json, _render_reset)
 
 
+@app.command()
+def adopt(
+    reason: Annotated[str, typer.Option(help="Why the venue is right (10 characters).")] = "",
+    approve: Annotated[str, typer.Option(metavar="ID", help="Be the second person.")] = "",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask: the difference is known.")
+    ] = False,
+    config: ConfigOption = None,
+    url: UrlOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """The last resort: books the venue's positions where ours differ; shows them first and asks."""
+    from mm_daemon.run import operator_adopt
+
+    with _one_line_errors():
+        endpoint = _endpoint(config, url)
+        if approve:
+            shown = operator_adopt.look_at_request(endpoint, approve, reason)
+        else:
+            shown = operator_adopt.look(endpoint, reason)
+        sys.stderr.write(_render_difference(shown) + "\n")
+        if not yes and not typer.confirm("Book the venue's positions?", err=True):
+            _fail("nothing was adopted", EXIT_FAILED)
+        answer = operator_adopt.carry_out(endpoint, shown)
+    _show(answer, as_json, _render_adopt)
+
+
 audit_app = typer.Typer(help="The log of who did what.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
 
@@ -398,6 +425,24 @@ def _render_reset(answer: Any) -> str:
             f" mm-daemon reset --approve {answer['request_id']}"
         )
     return f"reset: generation {answer['generation']}, {answer['state']}"
+
+
+def _render_difference(shown: Any) -> str:
+    asked = f", asked for by {shown.asked_by}" if shown.asked_by else ""
+    rows = [
+        f"  {one['instrument']:<28} ours {one['ours']:>+14g}   venue {one['venue']:>+14g}"
+        for one in shown.differences
+    ]
+    return "\n".join([f"positions that differ since {shown.standing_s:.0f} s{asked}:", *rows])
+
+
+def _render_adopt(answer: Any) -> str:
+    if "request_id" in answer:
+        return (
+            f"asked by {answer['by']}; within {answer['expires_in_s']} s another person:"
+            f" mm-daemon adopt --approve {answer['request_id']}"
+        )
+    return f"adopt: {answer['state']}"
 
 
 def _render_line(entry: Any) -> str:

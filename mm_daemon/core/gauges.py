@@ -76,6 +76,7 @@ def _orders(state: EngineState, now_ns: Ns) -> None:
         sum(1 for order in state.working.open_orders() if order.rests and not order.is_quote),
     )
     put("mm_fills_parked", len(state.portfolio.parked))
+    put("mm_adjustment_lots_standing", state.adjustments.lots_standing)
 
 
 def _underlying(engine: Engine, state: EngineState, name: str, now_ns: Ns) -> None:

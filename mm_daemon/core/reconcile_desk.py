@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mm_daemon.core import absence
+from mm_daemon.core.adoption import Adoption
 from mm_daemon.core.order_state import WorkingOrder
 from mm_daemon.core.reconcile import Cut, Reconciler, Task
 from mm_daemon.core.reconcile_verdict import (
@@ -32,14 +33,11 @@ from mm_daemon.domain.events import (
 from mm_daemon.domain.inputs import AdoptVenue
 from mm_daemon.domain.intents import CancelQuotes
 from mm_daemon.domain.orders import AccountEvidence, FillEvidence, OrderEvidence
-from mm_daemon.domain.units import NS_PER_S, Ns
+from mm_daemon.domain.units import Ns
 
 QUERIES_KEPT = 4
 """Queries that are left for sweeps and targeted reads."""
 BREAKS_LOGGED_MAX = 10
-ADOPT_AFTER_NS = 30 * NS_PER_S
-"""A break must have stood this long before a person may have it adjusted away: what is only late
-comes meanwhile."""
 
 Answer = OpenOrdersRead | TradesRead | PositionsRead | AccountsRead | QueryFailed
 
@@ -64,8 +62,7 @@ class ReconcileDesk:
         self.foreign_orders = 0
         self.newer_epoch_seen = False
         self.breaks: dict[str, int] = {}
-        self._adopt_for = ""
-        """Who wants the venue's positions adopted at the next whole picture."""
+        self.adoption = Adoption(state)
 
     @property
     def is_holding(self) -> bool:
@@ -87,24 +84,14 @@ class ReconcileDesk:
 
     def adopt(self, wanted: AdoptVenue, now_ns: Ns) -> None:
         """A person says that the venue is right: its positions are taken at the next whole picture,
-        where the break has stood for long and nothing parked explains it."""
-        s = self._s
-        broken_ns = s.reconcile_broken_since_ns
-        why = ""
-        if not broken_ns or now_ns - broken_ns < ADOPT_AFTER_NS:
-            why = "no break has stood for long enough"
-        elif s.portfolio.parked:
-            why = "fills are parked: they may explain it"
-        if why:
-            s.outbox.log("warning", "adoption_refused", actor=wanted.actor, reason=why)
-            return
-        self._adopt_for = wanted.actor
-        s.outbox.log("warning", "adoption_wanted", actor=wanted.actor, reason=wanted.reason)
-        self.request_full(now_ns)
+        where the break has stood for long and nothing else explains it."""
+        if self.adoption.ask(wanted, now_ns):
+            self.request_full(now_ns)
 
     def poll(self, now_ns: Ns) -> None:
         """Asks what is due."""
         s = self._s
+        self.adoption.expire(now_ns)
         can_read = s.modes.can_read()
         can_read = can_read and s.throttle.available(Pool.QUERIES, now_ns) > QUERIES_KEPT
         asked = self.reconciler.poll(s.portfolio, s.outbox.take_id, now_ns, can_read=can_read)
@@ -133,7 +120,7 @@ class ReconcileDesk:
             self.foreign_orders,
             self.newer_epoch_seen,
             self.breaks,
-            self._adopt_for,
+            self.adoption.digest_words(),
         )
 
     def _books(self) -> Books:
@@ -161,7 +148,7 @@ class ReconcileDesk:
             s.risk.refresh_all(s.portfolio.position_lots, s.working)
         self._clean_up(conclusion, now_ns)
         self._note(conclusion, cut, now_ns)
-        if self._adopt_for and cut.task >= Task.FULL and cut.is_consistent:
+        if cut.task >= Task.FULL and cut.is_consistent:
             self._adjust(conclusion, cut, now_ns)
         if cut.orders is not None:
             for read, order in targeted_reads(self._books(), s.outbox.take_id, now_ns):
@@ -169,8 +156,10 @@ class ReconcileDesk:
                 s.outbox.send(read)
 
     def _adjust(self, conclusion: Conclusion, cut: Cut, now_ns: Ns) -> None:
-        s, actor = self._s, self._adopt_for
-        self._adopt_for = ""
+        s, wish = self._s, self.adoption.take(now_ns)
+        if wish is None:
+            return
+        booked = 0
         for record in adjustments(conclusion, cut, self._books()):
             if not s.adjustments.book(record, s.portfolio, s.catalog):
                 continue
@@ -182,9 +171,12 @@ class ReconcileDesk:
                 adjustment_id=record.adjustment_id,
                 instrument=record.instrument,
                 lots=record.lots,
-                actor=actor,
+                actor=wish.actor,
                 page=True,
             )
+            booked += 1
+        self.adoption.see((), s.catalog)
+        self.adoption.end(f"adopted: {booked} positions")
         s.risk.refresh_all(s.portfolio.position_lots, s.working)
         self.request_full(now_ns)
 
@@ -218,6 +210,8 @@ class ReconcileDesk:
         looked = ["order", "fill"]
         looked += ["position"] if cut.positions is not None and cut.is_consistent else []
         looked += ["cash"] if cut.accounts is not None and cut.is_consistent else []
+        if "position" in looked:
+            self.adoption.see(conclusion.breaks, s.catalog)
         for kind in looked:
             self.breaks.pop(kind, None)
         for one in conclusion.breaks:

@@ -113,6 +113,7 @@ def _status(engine: Engine, now_ns: Ns) -> StatusView:
         flatten=_flattens(engine),
         reentry=reentry(engine, now_ns),
         reset=reset_terms(engine, now_ns),
+        adoption=engine.reconciles.adoption.view(now_ns) if state is not None else None,
     )
 
 

@@ -129,6 +129,8 @@ class AdoptVenue(msgspec.Struct, frozen=True, tag="adopt_venue"):
 
     actor: str
     reason: str
+    difference_id: str = ""
+    """Of the difference that the person has seen; another one is not adopted."""
 
 
 class LatchChanged(msgspec.Struct, frozen=True, tag="latch"):

@@ -117,6 +117,7 @@ def node_families(underlyings: Iterable[str]) -> tuple[Family, ...]:
         Family("mm_fills_duplicate_total", "Fills seen again and not applied again"),
         Family("mm_fills_parked", "Fills that cannot be booked yet"),
         Family("mm_adjustments_total", "Positions booked without a trade, on a person's word"),
+        Family("mm_adjustment_lots_standing", "Lots booked so that no trade has explained yet"),
         Family("mm_recon_break", "Differences from the venue", (("type", BREAKS),)),
         Family("mm_recon_last_success_timestamp_seconds", "When a reconcile last came out clean"),
         Family("mm_book_invalid", "Books without a valid state", (by,)),

@@ -29,6 +29,32 @@ class ResetTerms(msgspec.Struct, frozen=True):
     """Rows of the control table whose condition holds, each with its place: `C13 venue`."""
 
 
+class PositionDifference(msgspec.Struct, frozen=True):
+    """A position that is one thing in our books and another at the venue, in its amount unit."""
+
+    instrument: str
+    ours: float
+    venue: float
+
+
+class AdoptionView(msgspec.Struct, frozen=True):
+    """What a person could have adopted from the venue, and what has been."""
+
+    difference_id: str
+    """Follows from the numbers; empty where no position differs."""
+    differences: tuple[PositionDifference, ...]
+    standing_s: float
+    why_not: str
+    """What stands in the way, empty = nothing."""
+    wanted_by: str
+    """Whose wish waits for the next whole picture of the venue."""
+    ended: int
+    """Wishes that have come to an end; `outcome` is that of the last."""
+    outcome: str
+    lots_standing: int
+    """Lots in our books that no trade explains: adopted, and not taken back by a late trade."""
+
+
 class StatusView(msgspec.Struct, frozen=True):
     """One line for an operator."""
 
@@ -58,6 +84,8 @@ class StatusView(msgspec.Struct, frozen=True):
     reentry: dict[str, Reentry] = {}
     """Underlyings in the first stage after a reset; one that is not here quotes its full size."""
     reset: ResetTerms | None = None
+    adoption: AdoptionView | None = None
+    """None before the catalogue is known."""
 
 
 class PositionRow(msgspec.Struct, frozen=True):

@@ -21,11 +21,13 @@ from mm_daemon.domain.knobs import why_refused
 from mm_daemon.domain.permission import HARD_STOP, OPERATOR, PRESETS, Mask
 from mm_daemon.ipc.page import GENERATION_SEEN
 from mm_daemon.ipc.wake import wake
+from mm_daemon.ops.adopt_desk import AdoptDesk
 from mm_daemon.ops.answers import ACTOR, NOTE, Handler, json_response, who
 from mm_daemon.ops.audit import AuditError
 from mm_daemon.ops.auth import Actor
 from mm_daemon.ops.bodies import (
     WHOLE_NAMES,
+    AdoptBody,
     ApproveBody,
     KillOrder,
     ParamsBody,
@@ -67,6 +69,7 @@ class Acting:
         self._around = around
         self._scribe = scribe
         self.resets = ResetDesk(around, scribe)
+        self.adoptions = AdoptDesk(around, scribe)
         self._last_kill: tuple[str, str, str, int] | None = None
         """Person, level, scope and generation of the last kill by this process."""
         self._afterwards: set[asyncio.Task[None]] = set()
@@ -76,6 +79,8 @@ class Acting:
             "kill": self._kill,
             "reset": self._reset,
             "reset_approve": self._approve,
+            "adopt": self._adopt,
+            "adopt_approve": self._adopt_approve,
             "params": self._params,
         }
 
@@ -92,7 +97,7 @@ class Acting:
         raised = self._raise(actor, order)
         problems: list[str] = [order.fault]
         _attempt(problems, "wake", lambda: wake(around.layout.wake))
-        dropped = self.resets.void()
+        dropped = (*self.resets.void(), *self.adoptions.void())
         steps = (
             self._step("durable", lambda: asyncio.to_thread(around.latch.persist)),
             self._step("block", lambda: self._block_start(order)),
@@ -225,6 +230,16 @@ class Acting:
         request[NOTE].fields.update(msgspec.to_builtins(body))
         return await self._keyed(request, raw, lambda: self.resets.approve(request[ACTOR], body))
 
+    async def _adopt(self, request: web.Request) -> web.Response:
+        body, raw = await read_body(request, AdoptBody, self._around.body_timeout_s)
+        request[NOTE].fields.update(msgspec.to_builtins(body))
+        return await self._keyed(request, raw, lambda: self.adoptions.request(request[ACTOR], body))
+
+    async def _adopt_approve(self, request: web.Request) -> web.Response:
+        body, raw = await read_body(request, ApproveBody, self._around.body_timeout_s)
+        request[NOTE].fields.update(msgspec.to_builtins(body))
+        return await self._keyed(request, raw, lambda: self.adoptions.approve(request[ACTOR], body))
+
     async def _params(self, request: web.Request) -> web.Response:
         body, raw = await read_body(request, ParamsBody, self._around.body_timeout_s)
         request[NOTE].fields.update(msgspec.to_builtins(body))
@@ -271,7 +286,7 @@ class Acting:
             try:
                 status, answer = await act()
             except RefusedError as error:
-                if error.status >= 500 or error.code == "many_resets":
+                if error.status >= 500 or error.status == 429:
                     raise
                 refused, status, answer = error, error.status, error.body()
             given = Answer(person, key, sha256_of(asked), status, encode(answer), now_s)

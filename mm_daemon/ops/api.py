@@ -42,7 +42,8 @@ class ControlApi:
         self._around = around
         self._scribe = scribe
         self._acting = Acting(around, scribe)
-        self._reading = Reading(around, self._acting.resets.waiting)
+        acting = self._acting
+        self._reading = Reading(around, acting.resets.waiting, acting.adoptions.waiting)
 
     def application(self, more: dict[str, Handler]) -> web.Application:
         """`more`: handlers of the routes that are not this API's own, by name."""

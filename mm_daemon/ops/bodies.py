@@ -46,6 +46,14 @@ class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scope: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
+class AdoptBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The latch's generation and the difference (`adoption` in status) that were seen."""
+
+    generation: Annotated[int, msgspec.Meta(ge=0)]
+    difference_id: Name
+    reason: Reason
+
+
 class ApproveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     request_id: Name
     reason: Remark = ""

@@ -31,9 +31,13 @@ class Reading:
     """Handlers by route name."""
 
     def __init__(
-        self, around: Surroundings, waiting_resets: Callable[[], list[dict[str, Any]]]
+        self,
+        around: Surroundings,
+        waiting_resets: Callable[[], list[dict[str, Any]]],
+        waiting_adoptions: Callable[[], list[dict[str, Any]]],
     ) -> None:
         self._around = around
+        self._waiting_adoptions = waiting_adoptions
         self._waiting_resets = waiting_resets
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -74,6 +78,7 @@ class Reading:
             },
             "latches": [shown(one) for one in latch.entries],
             "resets_waiting": self._waiting_resets(),
+            "adoptions_waiting": self._waiting_adoptions(),
             "audit_problem": around.audit.problem,
             "build": around.identity.build,
             "lease": around.lease(),

@@ -48,6 +48,15 @@ MEANINGS: Final[Mapping[str, tuple[int, str]]] = {
     "unknown_reset": (404, "no such request waits"),
     "expired_reset": (410, "the request has waited for too long"),
     "many_resets": (429, "too many resets asked for lately"),
+    # adoptions
+    "not_stopped": (409, "the daemon may quote: it must be stopped first"),
+    "no_difference": (409, "no position differs from the venue's"),
+    "stale_difference": (409, "the difference is not the one that was seen"),
+    "not_adoptable": (409, "the difference is too young, or something may still explain it"),
+    "not_adopted": (409, "the decision refused it on the venue's next whole picture"),
+    "unknown_adoption": (404, "no such request waits"),
+    "expired_adoption": (410, "the request has waited for too long"),
+    "many_adoptions": (429, "too many adoptions asked for lately"),
     # those behind us
     "trader_away": (503, "the trader does not answer"),
     "latch_unwritable": (503, "the durable latch could not be written"),
@@ -71,6 +80,19 @@ TERMS_CODES: Final = (
     "build_differs",
     "trader_away",
     "latch_unwritable",
+    "audit_unwritable",
+)
+ADOPTION_CODES: Final = (
+    "many_adoptions",
+    "stale_generation",
+    "not_stopped",
+    "not_reconciled",
+    "no_difference",
+    "stale_difference",
+    "not_adoptable",
+    "not_adopted",
+    "build_differs",
+    "trader_away",
     "audit_unwritable",
 )
 

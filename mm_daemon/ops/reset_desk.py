@@ -9,10 +9,8 @@ its controls held for a person. Whatever fails before the latch leaves it as it 
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from mm_daemon.domain.permission import WHOLE, LatchRefused, LatchState, permission_names
 from mm_daemon.ipc.wake import wake
@@ -32,24 +30,15 @@ from mm_daemon.ops.reset_terms import (
 from mm_daemon.ops.scribe import Scribe
 from mm_daemon.ops.surroundings import Surroundings
 from mm_daemon.ops.trader_client import TraderAwayError
-
-EXPIRES_S: Final = 600
-PENDING_MAX: Final = 16
-RESETS_MAX: Final = 10
-RESETS_WINDOW_S: Final = 60.0
-_NS_PER_S: Final = 1_000_000_000
+from mm_daemon.ops.two_people import EXPIRES_S, Pace, Waiting, Words, people_fields
 
 
 @dataclass(frozen=True)
-class Pending:
-    """A reset that waits for its second person."""
+class _Wanted:
+    """What was asked for."""
 
-    request_id: str
-    by: Actor
-    reason: str
     generation: int
     scope: str | None
-    expires_mono_ns: int
 
 
 class ResetDesk:
@@ -58,14 +47,15 @@ class ResetDesk:
     def __init__(self, around: Surroundings, scribe: Scribe) -> None:
         self._around = around
         self._scribe = scribe
-        self._pending: dict[str, Pending] = {}
-        self._times: dict[str, deque[int]] = {}
+        words = Words("reset", "unknown_reset", "expired_reset")
+        self._waiting: Waiting[_Wanted] = Waiting(words, around.mono_ns)
+        self._pace = Pace("many_resets", around.mono_ns)
         self._judging = asyncio.Lock()
 
     async def request(self, actor: Actor, body: ResetBody) -> tuple[int, dict[str, Any]]:
         """Carries it out where one person suffices, else keeps it for the second. Raises
         RefusedError, and nothing has changed."""
-        self._require_pace(actor)
+        self._pace.require(actor)
         scope = scope_of(body.scope, self._around.page.scopes) if body.scope else None
         async with self._judging:
             lift, status = await self._judge(body.generation, scope)
@@ -75,30 +65,23 @@ class ResetDesk:
 
     async def approve(self, actor: Actor, body: ApproveBody) -> tuple[int, dict[str, Any]]:
         """The second person's word. Raises RefusedError, and nothing has changed."""
-        self._require_pace(actor)
+        self._pace.require(actor)
         async with self._judging:
-            pending = self._find(body.request_id)
-            if pending.by.name == actor.name:
-                raise RefusedError(
-                    "same_person",
-                    f"{actor.name} asked for this reset: another person must approve it",
-                )
+            pending = self._waiting.find(body.request_id, actor)
             try:
-                lift, status = await self._judge(pending.generation, pending.scope)
+                lift, status = await self._judge(pending.what.generation, pending.what.scope)
             except RefusedError as error:
                 if error.code in ("stale_generation", "not_latched"):
-                    del self._pending[pending.request_id]
+                    self._waiting.drop(pending.request_id)
                 raise
             people, reasons = [pending.by, actor], [pending.reason, body.reason]
             answer = await self._carry_out(lift, status, people, reasons)
-            del self._pending[pending.request_id]
+            self._waiting.drop(pending.request_id)
             return 200, answer
 
     def void(self) -> tuple[str, ...]:
         """A kill came: what waited had not seen it. Returns the ids that are gone."""
-        gone = tuple(self._pending)
-        self._pending.clear()
-        return gone
+        return self._waiting.void()
 
     def waiting(self) -> list[dict[str, Any]]:
         """For status: what waits for its second person."""
@@ -108,12 +91,11 @@ class ResetDesk:
                 "request_id": one.request_id,
                 "by": one.by.name,
                 "reason": one.reason,
-                "generation": one.generation,
-                "scope": one.scope if one.scope is not None else "all",
-                "expires_in_s": (one.expires_mono_ns - now_ns) / _NS_PER_S,
+                "generation": one.what.generation,
+                "scope": one.what.scope if one.what.scope is not None else "all",
+                "expires_in_s": one.expires_in_s(now_ns),
             }
-            for one in self._pending.values()
-            if now_ns < one.expires_mono_ns
+            for one in self._waiting.alive()
         ]
 
     # -- judging -------------------------------------------------------------------------------
@@ -131,25 +113,14 @@ class ResetDesk:
         return lift, status
 
     async def _keep(self, actor: Actor, body: ResetBody, lift: Lift) -> dict[str, Any]:
-        now_ns = self._around.mono_ns()
-        for request_id, one in list(self._pending.items()):
-            if now_ns >= one.expires_mono_ns or len(self._pending) >= PENDING_MAX:
-                del self._pending[request_id]
-        pending = Pending(
-            request_id=secrets.token_hex(8),
-            by=actor,
-            reason=body.reason,
-            generation=lift.generation,
-            scope=lift.scope,
-            expires_mono_ns=now_ns + EXPIRES_S * _NS_PER_S,
-        )
+        pending = self._waiting.draft(actor, body.reason, _Wanted(lift.generation, lift.scope))
         await self._must_write(
             "reset_requested",
-            **_people([actor], [body.reason]),
+            **people_fields([actor], [body.reason]),
             **_change(lift),
             request_id=pending.request_id,
         )
-        self._pending[pending.request_id] = pending
+        self._waiting.keep(pending)
         return {
             "request_id": pending.request_id,
             "expires_in_s": EXPIRES_S,
@@ -157,31 +128,6 @@ class ResetDesk:
             "by": actor.name,
             "state": "waits for a second person; a restart of ops or another kill drops it",
         }
-
-    def _find(self, request_id: str) -> Pending:
-        pending = self._pending.get(request_id)
-        if pending is None:
-            raise RefusedError(
-                "unknown_reset",
-                f"no request {request_id!r} waits: it was carried out, or dropped by a kill, a"
-                " change of the latch or a restart of ops: ask again",
-            )
-        if self._around.mono_ns() >= pending.expires_mono_ns:
-            del self._pending[request_id]
-            raise RefusedError(
-                "expired_reset", f"the request waited for more than {EXPIRES_S} s: ask again"
-            )
-        return pending
-
-    def _require_pace(self, actor: Actor) -> None:
-        """Resets may be slow; kills never come through here."""
-        now_ns = self._around.mono_ns()
-        times = self._times.setdefault(actor.name, deque(maxlen=RESETS_MAX))
-        if len(times) == RESETS_MAX and now_ns - times[0] < RESETS_WINDOW_S * _NS_PER_S:
-            raise RefusedError(
-                "many_resets", f"more than {RESETS_MAX} in {RESETS_WINDOW_S:g} s by {actor.name}"
-            )
-        times.append(now_ns)
 
     # -- acting --------------------------------------------------------------------------------
 
@@ -192,7 +138,7 @@ class ResetDesk:
         scope = lift.scope or WHOLE
         await self._must_write(
             "reset",
-            **_people(people, reasons),
+            **people_fields(people, reasons),
             **_change(lift),
             **await picture(around.trader, status),
         )
@@ -241,26 +187,6 @@ class ResetDesk:
             await asyncio.to_thread(self._scribe.write, act, **fields)
         except AuditError as error:
             raise RefusedError("audit_unwritable", str(error)) from error
-
-
-def _people(people: list[Actor], reasons: list[str]) -> dict[str, Any]:
-    first, last = people[0], people[-1]
-    fields = {
-        "actor": first.name,
-        "role": first.role.name.lower(),
-        "token": first.fingerprint,
-        "source": first.peer,
-        "reason": reasons[0],
-    }
-    if len(people) > 1:
-        fields |= {
-            "approver": last.name,
-            "approver_role": last.role.name.lower(),
-            "approver_token": last.fingerprint,
-            "approver_source": last.peer,
-            "approver_reason": reasons[-1],
-        }
-    return fields
 
 
 def _change(lift: Lift) -> dict[str, Any]:

@@ -14,8 +14,14 @@ import msgspec
 
 from mm_daemon.domain.views import VIEWS
 from mm_daemon.ops.auth import Role
-from mm_daemon.ops.bodies import ApproveBody, KillBody, ParamsBody, ResetBody
-from mm_daemon.ops.refusal import BODY_CODES, IDENTITY_CODES, KEY_CODES, TERMS_CODES
+from mm_daemon.ops.bodies import AdoptBody, ApproveBody, KillBody, ParamsBody, ResetBody
+from mm_daemon.ops.refusal import (
+    ADOPTION_CODES,
+    BODY_CODES,
+    IDENTITY_CODES,
+    KEY_CODES,
+    TERMS_CODES,
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,39 @@ ROUTES: Final = (
         ),
         ApproveBody,
         {200: "lifted"},
+        is_keyed=True,
+    ),
+    Route(
+        "adopt",
+        "POST",
+        "/v1/adopt",
+        Role.RISK,
+        "The last resort: take the venue's positions where ours differ and stay so (`adoption` in"
+        " status shows the difference and its id), or ask a second person to",
+        (*BODY_CODES, *KEY_CODES, *ADOPTION_CODES),
+        AdoptBody,
+        {
+            200: "carried out: `state` says what the decision made of it",
+            202: "waits for a second person, see `request_id` and `expires_in_s`",
+        },
+        is_keyed=True,
+    ),
+    Route(
+        "adopt_approve",
+        "POST",
+        "/v1/adopt/approve",
+        Role.RISK,
+        "Be the second person of an adoption",
+        (
+            *BODY_CODES,
+            *KEY_CODES,
+            "same_person",
+            "unknown_adoption",
+            "expired_adoption",
+            *ADOPTION_CODES,
+        ),
+        ApproveBody,
+        {200: "carried out: `state` says what the decision made of it"},
         is_keyed=True,
     ),
     Route(

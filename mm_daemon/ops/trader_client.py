@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
-from mm_daemon.domain.inputs import TraderKnob
+from mm_daemon.domain.inputs import AdoptVenue, TraderKnob
 from mm_daemon.domain.views import VIEWS
 from mm_daemon.ipc.framing import FramingError, MessageDecoder, encode_message
 
@@ -86,6 +86,10 @@ class TraderClient(asyncio.Protocol):
         """Tells the trader of a reset, done or (`is_ahead`) about to be."""
         fields = {"generation": generation, "scope": scope, "is_ahead": is_ahead}
         await self._request({"type": "reset", **fields})
+
+    async def adopt(self, wish: AdoptVenue) -> None:
+        """Hands a person's wish over; what becomes of it is in the status view."""
+        await self._request({"type": "adopt", "wish": msgspec.to_builtins(wish)})
 
     async def sweep_again(self) -> None:
         """Has the trader do once more what the latch asks for."""

@@ -15,7 +15,7 @@ from typing import cast
 
 import msgspec
 
-from mm_daemon.domain.inputs import Input, OperatorReset, TraderKnob
+from mm_daemon.domain.inputs import AdoptVenue, Input, OperatorReset, TraderKnob
 from mm_daemon.domain.outputs import Log
 from mm_daemon.domain.units import Ns
 from mm_daemon.ipc.framing import FramingError, MessageDecoder, encode_message
@@ -43,6 +43,13 @@ class ResetNotice(msgspec.Struct, frozen=True, tag="reset"):
     is_ahead: bool = False
 
 
+class AdoptRequest(msgspec.Struct, frozen=True, tag="adopt"):
+    """The venue's positions are to be adopted where ours differ."""
+
+    request_id: int
+    wish: AdoptVenue
+
+
 class SweepAgain(msgspec.Struct, frozen=True, tag="sweep_again"):
     """The same kill was asked for once more: the latch is as it was, the venue is swept again."""
 
@@ -54,7 +61,7 @@ class DrainRequest(msgspec.Struct, frozen=True, tag="drain"):
     reason: str
 
 
-Request = ViewRequest | KnobRequest | ResetNotice | SweepAgain | DrainRequest
+Request = ViewRequest | KnobRequest | ResetNotice | AdoptRequest | SweepAgain | DrainRequest
 
 
 class Reply(msgspec.Struct, frozen=True, tag="reply"):
@@ -148,6 +155,8 @@ class OpsLink:
                     generation=request.generation, scope=request.scope, is_ahead=request.is_ahead
                 )
             )
+        elif isinstance(request, AdoptRequest):
+            self._feed(request.wish)
         elif isinstance(request, SweepAgain):
             self._look_again()
         else:

@@ -8,17 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mm_daemon.core.adjustments import Adjustments, adjustment_of
+from mm_daemon.core.adoption import ADOPT_AFTER_NS, WISH_VALID_NS
+from mm_daemon.core.gauges import set_gauges
 from mm_daemon.core.portfolio import Portfolio
-from mm_daemon.core.reconcile_desk import ADOPT_AFTER_NS
 from mm_daemon.core.recovery import checkpoint, restore
 from mm_daemon.core.state import EngineState
+from mm_daemon.core.view_builder import build_view
 from mm_daemon.domain.codec import decode_ledger, encode_ledger, is_ledger_record
 from mm_daemon.domain.events import FillUnplaced, PositionsRead
 from mm_daemon.domain.inputs import AdoptVenue, OperatorReset
 from mm_daemon.domain.intents import ReadPositions
+from mm_daemon.domain.metrics import page_slots
 from mm_daemon.domain.orders import PositionEvidence
 from mm_daemon.domain.outputs import AdjustRecord, Log
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, CoinE8, Lots, Ns, Side
+from mm_daemon.domain.views import AdoptionView, PositionDifference, StatusView
 from tests.core.account_world import CALL, PUT, T0, fill_evidence, small_catalog
 from tests.node.engine_world import Bench
 
@@ -141,9 +145,22 @@ class Haunted:
         assert state is not None
         return state
 
+    @property
+    def view(self) -> AdoptionView:
+        return self.bench.engine.reconciles.adoption.view(Ns(self.bench.now))
+
+    def wish(self, difference_id: str | None = None) -> None:
+        seen = self.view.difference_id if difference_id is None else difference_id
+        reason = "trade history was lost at the venue"
+        self.bench.feed(AdoptVenue(actor="ann", reason=reason, difference_id=seen))
+
     def adopt(self) -> None:
-        self.bench.feed(AdoptVenue(actor="ann", reason="trade history was lost at the venue"))
+        self.wish()
         self.bench.run(20)
+
+    def wait_until_old(self) -> Haunted:
+        self.bench.run(int(ADOPT_AFTER_NS / (100 * NS_PER_MS)))
+        return self
 
     def said(self, event: str) -> list[Log]:
         return [o for o in self.bench.outputs if isinstance(o, Log) and o.event == event]
@@ -162,11 +179,77 @@ def test_only_a_break_that_has_stood_for_long_is_adopted() -> None:
     assert haunted.bench.engine.reconciles.breaks == {}
     haunted.adopt()
     assert len(haunted.said("position_adjusted")) == 1
+    assert haunted.view.outcome == "refused: no position differs from the venue's"
+
+
+def test_the_difference_is_shown_with_how_long_it_stands_and_what_is_in_the_way() -> None:
+    haunted = Haunted()
+    view = haunted.view
+    name = haunted.state.catalog.instruments[0].name
+    amount = haunted.state.catalog.instruments[0].amount(7)
+    assert view.differences == (PositionDifference(name, 0.0, amount),)
+    assert (view.difference_id, view.why_not) != ("", "")
+    haunted.wait_until_old()
+    assert haunted.view.difference_id == view.difference_id
+    assert (haunted.view.why_not, haunted.view.outcome) == ("", "")
+    assert haunted.view.standing_s >= ADOPT_AFTER_NS / NS_PER_S
+    haunted.adopt()
+    view = haunted.view
+    assert (view.difference_id, view.differences) == ("", ())
+    assert (view.outcome, view.ended, view.lots_standing) == ("adopted: 1 positions", 1, 7)
+    assert decode_status(haunted.bench).adoption == view
+
+
+def test_a_difference_that_nobody_has_seen_is_not_adopted() -> None:
+    haunted = Haunted().wait_until_old()
+    for stale in ("", "0123456789ab"):
+        haunted.wish(stale)
+        assert haunted.view.outcome == "refused: the difference is not the one that was seen"
+    assert int(haunted.state.portfolio.position_lots[0]) == 0
+
+
+def test_one_that_changes_before_the_next_picture_is_not_adopted_either() -> None:
+    haunted = Haunted().wait_until_old()
+    haunted.wish()
+    assert haunted.view.wanted_by == "ann"
+    haunted.lots = 9
+    haunted.bench.run(20)
+    assert haunted.view.outcome == "refused: the difference is not the one that was seen"
+    assert int(haunted.state.portfolio.position_lots[0]) == 0
+    assert not haunted.said("position_adjusted")
+    haunted.adopt()
+    assert int(haunted.state.portfolio.position_lots[0]) == 9
+
+
+def test_one_wish_at_a_time_and_none_waits_for_ever() -> None:
+    haunted = Haunted().wait_until_old()
+    haunted.bench._answer = lambda intent: []  # type: ignore[method-assign]
+    haunted.wish()
+    haunted.wish()
+    assert haunted.view.outcome == "refused: the wish of ann is not answered yet"
+    assert haunted.view.wanted_by == "ann"
+    haunted.bench.run(int(WISH_VALID_NS / (100 * NS_PER_MS)) + 1)
+    assert haunted.view.wanted_by == ""
+    assert haunted.view.outcome == "refused: no whole picture of the venue came in time"
+
+
+def test_what_stands_without_a_trade_is_a_metric() -> None:
+    haunted = Haunted().wait_until_old()
+    haunted.adopt()
+    set_gauges(haunted.bench.engine, haunted.state, Ns(haunted.bench.now))
+    names = page_slots([one.name for one in haunted.bench.start.params.underlyings])
+    values = dict(zip(names, haunted.state.metrics.published(), strict=False))
+    assert values["mm_adjustment_lots_standing"] == 7
+    assert values["mm_adjustments_total"] == 1
+
+
+def decode_status(bench: Bench) -> StatusView:
+    raw = build_view(bench.engine, "status", Ns(bench.now))
+    return msgspec.msgpack.decode(raw, type=StatusView)
 
 
 def test_parked_fills_stand_in_the_way_for_they_may_explain_it() -> None:
-    haunted = Haunted()
-    haunted.bench.run(int(ADOPT_AFTER_NS / (100 * NS_PER_MS)))
+    haunted = Haunted().wait_until_old()
     haunted.bench.see(FillUnplaced("u1", "o9", "BTC-NEW-C", haunted.bench.now, "stream"))
     haunted.adopt()
     assert "parked" in str(haunted.said("adoption_refused")[-1].fields["reason"])

@@ -16,9 +16,16 @@ import msgspec
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
-from mm_daemon.domain.inputs import Input
+from mm_daemon.domain.inputs import AdoptVenue, Input
 from mm_daemon.domain.permission import PERMISSION_ALL
-from mm_daemon.domain.views import GreeksView, ResetTerms, StatusView, UnderlyingGreeks
+from mm_daemon.domain.views import (
+    AdoptionView,
+    GreeksView,
+    PositionDifference,
+    ResetTerms,
+    StatusView,
+    UnderlyingGreeks,
+)
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.layout import Layout
 from mm_daemon.ipc.page import GENERATION_SEEN, Page
@@ -40,6 +47,23 @@ GOOD_REASON = "books checked by hand"
 ROLES = ("view", "halt", "trader", "risk", "admin")
 IDENTITY = Identity({"version": "0"}, "c0ffee")
 CLEAN = ResetTerms(reconcile_age_s=1.0, parked_fills=0, is_informed=True, controls_holding=())
+NOTHING_DIFFERS = AdoptionView(
+    difference_id="",
+    differences=(),
+    standing_s=0.0,
+    why_not="no position differs from the venue's",
+    wanted_by="",
+    ended=0,
+    outcome="",
+    lots_standing=0,
+)
+DIFFERENCE = msgspec.structs.replace(
+    NOTHING_DIFFERS,
+    difference_id="d1ff",
+    differences=(PositionDifference("BTC-PERPETUAL", 0.0, 70.0),),
+    standing_s=31.0,
+    why_not="",
+)
 STATUS = StatusView(
     session="s",
     environment="prod",
@@ -63,6 +87,7 @@ STATUS = StatusView(
     net_delta_coin={"BTC": 0.5},
     equity_usd=float("nan"),
     reset=CLEAN,
+    adoption=NOTHING_DIFFERS,
 )
 GREEKS = GreeksView(
     underlyings={
@@ -93,6 +118,8 @@ class Rig:
         self.status = STATUS
         self.trader_identity = IDENTITY
         self.fed: list[Input] = []
+        self.adoption_outcome = ""
+        """What the decision makes of a wish to adopt; empty = it does not say."""
         self.looks_again = 0
         self.gate_is_alive = True
         self.wall_ns = 1_700_000_000 * NS_PER_S
@@ -100,7 +127,7 @@ class Rig:
         self.link = OpsLink(
             self.layout.trader_socket,
             view=self._view,
-            feed=self.fed.append,
+            feed=self._feed,
             drain=lambda reason: None,
             look_again=self._look_again,
         )
@@ -148,6 +175,18 @@ class Rig:
 
     def _view(self, name: str) -> bytes:
         return msgspec.msgpack.encode({"status": self.status, "greeks": GREEKS}[name])
+
+    def _feed(self, one: Input) -> None:
+        self.fed.append(one)
+        if isinstance(one, AdoptVenue) and self.adoption_outcome:
+            view = self.status.adoption
+            assert view is not None
+            self.set_adoption(view, ended=view.ended + 1, outcome=self.adoption_outcome)
+
+    def set_adoption(self, view: AdoptionView, **changes: Any) -> None:
+        """What the trader says of adoptions."""
+        adoption = msgspec.structs.replace(view, **changes)
+        self.status = msgspec.structs.replace(self.status, adoption=adoption)
 
     def _look_again(self) -> None:
         self.looks_again += 1

@@ -28,6 +28,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/kill": {},
     "/v1/reset": {"generation": 1, "reason": GOOD_REASON},
     "/v1/reset/approve": {"request_id": "none"},
+    "/v1/adopt": {"generation": 1, "difference_id": "d", "reason": GOOD_REASON},
+    "/v1/adopt/approve": {"request_id": "none"},
     "/v1/params": {"name": "width", "value": 1.5, "unit": "ratio"},
 }
 

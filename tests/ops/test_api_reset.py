@@ -22,8 +22,8 @@ from mm_daemon.domain.permission import (
 )
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ops.audit import verify
-from mm_daemon.ops.reset_desk import EXPIRES_S, PENDING_MAX, RESETS_MAX, RESETS_WINDOW_S
 from mm_daemon.ops.surroundings import Identity
+from mm_daemon.ops.two_people import ACTS_MAX, ACTS_WINDOW_S, EXPIRES_S, PENDING_MAX
 from tests.ops.rig import GOOD_REASON, STATUS, Door, Rig, lose_trader, serving, with_token
 
 HALT = PRESETS["halt_quoting"]
@@ -390,19 +390,19 @@ async def test_only_so_many_requests_wait(tmp_path: Path) -> None:
         await door.kill()
         for _ in range(PENDING_MAX + 2):
             assert (await door.reset())[0] == 202
-            rig.pass_time(RESETS_WINDOW_S / RESETS_MAX)
+            rig.pass_time(ACTS_WINDOW_S / ACTS_MAX)
         rig.set_terms()
         assert len((await door.get("/v1/status"))[1]["resets_waiting"]) <= PENDING_MAX
 
 
 async def test_resets_are_rate_limited_by_person_and_kills_are_not(tmp_path: Path) -> None:
     async with serving(tmp_path, persons=2) as (rig, door):
-        for _ in range(RESETS_MAX):
+        for _ in range(ACTS_MAX):
             assert (await door.approve("none", "risk"))[0] == 404
         status, answer = await door.approve("none", "risk")
         assert (status, answer["code"]) == (429, "many_resets")
         assert (await door.approve("none", "admin"))[0] == 404
         await door.kill("risk")
         assert rig.page.permission == 0
-        rig.pass_time(RESETS_WINDOW_S)
+        rig.pass_time(ACTS_WINDOW_S)
         assert (await door.approve("none", "risk"))[0] == 404
