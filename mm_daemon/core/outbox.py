@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from mm_daemon.domain.intents import Intent
-from mm_daemon.domain.outputs import Log, Output
+from mm_daemon.domain.outputs import Log, Output, calls_a_person
 
 LOG_LINES_MAX = 256
 """Lines one step may write; the rest are counted."""
+PAGES_MAX = 64
+"""Room beside them for lines that call a person."""
 
 
 class Outbox:
@@ -32,7 +34,8 @@ class Outbox:
         self._intents.append(intent)
 
     def log(self, level: str, event: str, **fields: str | int | float | bool) -> None:
-        if self._lines >= LOG_LINES_MAX:
+        is_page = calls_a_person(level, fields)
+        if self._lines >= LOG_LINES_MAX + (PAGES_MAX if is_page else 0):
             self.log_lines_dropped += 1
             return
         self._lines += 1

@@ -67,6 +67,16 @@ CONTROLS = (
     "permit",
     "start",
 )
+PAGE_EVENTS = (
+    "control_tripped",
+    "flatten",
+    "flatten_needs_a_person",
+    "foreign_fill",
+    "position_adjusted",
+    "sweep_unconfirmed",
+    "other",
+)
+"""Log events that call a person; one that is not named here counts as the last."""
 
 
 class Family(NamedTuple):
@@ -167,6 +177,7 @@ def shell_families() -> tuple[Family, ...]:
         Family("mm_frames_sent_total", "Frames written", (("kind", ("risk", "reduce", "safe")),)),
         Family("mm_late_send_total", "Frames of risk written after a kill was seen: must be 0"),
         Family("mm_frames_withheld_total", "Frames the gate did not write"),
+        Family("mm_pages_total", "Log lines that call a person", (("event", PAGE_EVENTS),)),
         Family("mm_log_lines_dropped_total", "Log lines without a reader"),
         Family("mm_steps_total", "Steps of the node"),
     )

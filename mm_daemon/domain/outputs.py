@@ -3,6 +3,8 @@ itself."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from mm_daemon.domain.frames import Conn, OutFrame
@@ -64,6 +66,11 @@ class Log(msgspec.Struct, frozen=True, tag="log"):
     level: str
     event: str
     fields: dict[str, str | int | float | bool]
+
+
+def calls_a_person(level: str, fields: Mapping[str, object]) -> bool:
+    """Whether a line must reach a person: it is logged as critical, and counted by its event."""
+    return level == "critical" or fields.get("page") is True
 
 
 class Drained(msgspec.Struct, frozen=True, tag="drained"):

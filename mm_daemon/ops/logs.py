@@ -1,6 +1,7 @@
 """structlog JSON lines on standard error: UTC nanoseconds, snake_case events, no secrets.
 
 Repeats of one event beyond a pace are counted instead of printed, so a storm cannot fill the disk.
+What calls a person is critical, and counted in `mm_pages_total` too, which no storm can drop.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import structlog
+
+from mm_daemon.domain.outputs import calls_a_person
+from mm_daemon.ops.trader_client import LogLine
 
 SECRET_KEYS = ("secret", "token", "password", "signature", "authorization")
 REPEATS_PER_WINDOW = 50
@@ -53,6 +57,15 @@ def stamp(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[st
     """Adds the wall time where the line brought none."""
     event.setdefault("ts_ns", time.time_ns())
     return event
+
+
+def write_line(log: structlog.typing.FilteringBoundLogger, line: LogLine) -> None:
+    """A line of the trader's: as critical where it calls a person, whatever else it is."""
+    levels = {"debug": log.debug, "warning": log.warning, "error": log.error}
+    emit = levels.get(line.level, log.info)
+    if calls_a_person(line.level, line.fields):
+        emit = log.critical
+    emit(line.event, **{**line.fields, "ts_ns": line.ts_ns, "source": "trader"})
 
 
 def make_logger(level: str, process: str) -> structlog.typing.FilteringBoundLogger:

@@ -16,7 +16,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -40,12 +39,12 @@ from mm_daemon.ops.idempotency import ANSWERS_FILE, AnswerStore
 from mm_daemon.ops.identity import identity_of_trader
 from mm_daemon.ops.latch_watch import LatchWatch
 from mm_daemon.ops.lease_setup import LeaseHouse, LeaseSettings, set_up_lease
-from mm_daemon.ops.logs import make_logger
+from mm_daemon.ops.logs import make_logger, write_line
 from mm_daemon.ops.metrics import AuditCollector, PageCollector, StoreCollector
 from mm_daemon.ops.refusal import RefusedError
 from mm_daemon.ops.scribe import Scribe
 from mm_daemon.ops.surroundings import Identity, ResetRules, Surroundings
-from mm_daemon.ops.trader_client import LogLine, TraderAwayError, TraderClient
+from mm_daemon.ops.trader_client import TraderAwayError, TraderClient
 
 CONSOLE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
@@ -85,7 +84,7 @@ def run_ops(settings: OpsSettings) -> int:
 async def _serve(settings: OpsSettings) -> None:
     log = make_logger(settings.log_level, "ops")
     page = Page.attach(settings.page)
-    trader = TraderClient(settings.layout.trader_socket, lambda line: _write(log, line))
+    trader = TraderClient(settings.layout.trader_socket, lambda line: write_line(log, line))
     latch = LatchStore(settings.layout.latch, page)
 
     async def on_firm_lifted(generation: int) -> None:
@@ -105,7 +104,7 @@ async def _serve(settings: OpsSettings) -> None:
     around.watch.publish(registry)
     registry.register(AuditCollector(lambda: around.audit.problem))
     if around.audit.problem or (problem := around.watch.begin()):
-        log.error("audit_unusable", problem=around.audit.problem or problem)
+        log.critical("audit_unusable", problem=around.audit.problem or problem)
     control = ControlApi(around, scribe).application(console_handlers())
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -257,10 +256,3 @@ class Health:
             "lease_held": self._page.lease_state is LeaseState.HELD,
             "permit_fresh": permit_ns > 0,
         }
-
-
-def _write(log: structlog.typing.FilteringBoundLogger, line: LogLine) -> None:
-    emit = {"debug": log.debug, "warning": log.warning, "error": log.error}
-    emit.get(line.level, log.info)(
-        line.event, **{**line.fields, "ts_ns": line.ts_ns, "source": "trader"}
-    )

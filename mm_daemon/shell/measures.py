@@ -6,7 +6,8 @@ import time
 from bisect import bisect_left
 
 from mm_daemon.domain.frames import Conn, FrameKind
-from mm_daemon.domain.metrics import LATENCY_BOUNDS_S
+from mm_daemon.domain.metrics import LATENCY_BOUNDS_S, PAGE_EVENTS
+from mm_daemon.domain.outputs import Log, calls_a_person
 from mm_daemon.ipc.page import Page
 from mm_daemon.kernel.gate import Gate
 from mm_daemon.kernel.pump import Pump
@@ -25,6 +26,7 @@ class Measures:
         self._sum_ns = 0
         self.frames = dict.fromkeys(Conn, 0)
         self.connects = dict.fromkeys(Conn, 0)
+        self.pages = dict.fromkeys(PAGE_EVENTS, 0)
         self.loop_lag_s = 0.0
         self._turn_lags_s: list[float] = []
 
@@ -53,6 +55,11 @@ class Measures:
             return 0
         return max(1, round(lags[-1 - len(lags) // 100] * 1e9))
 
+    def said(self, line: Log) -> None:
+        """The decision wrote a line: counted here if it calls a person, whoever reads the log."""
+        if calls_a_person(line.level, line.fields):
+            self.pages[line.event if line.event in self.pages else PAGE_EVENTS[-1]] += 1
+
     def publish(self, slots: memoryview[float], gate: Gate, ops: OpsLink, pump: Pump) -> None:
         index = self._index
         for bound, count in zip(LATENCY_BOUNDS_S, self._buckets, strict=True):
@@ -66,6 +73,8 @@ class Measures:
         for kind in FrameKind:
             label = kind.name.lower()
             slots[index[f'mm_frames_sent_total{{kind="{label}"}}']] = gate.sent_by_kind[kind]
+        for event, count in self.pages.items():
+            slots[index[f'mm_pages_total{{event="{event}"}}']] = count
         slots[index["mm_late_send_total"]] = gate.late_sends
         slots[index["mm_frames_withheld_total"]] = gate.withheld
         slots[index["mm_log_lines_dropped_total"]] = ops.lines_dropped

@@ -423,6 +423,7 @@ class Trader:
         self._want_flush()
 
     def log(self, ts_ns: Ns, line: Log) -> None:
+        self._measures.said(line)
         self._ops.log(ts_ns, line)
 
     def drained(self, result: Drained) -> None:
