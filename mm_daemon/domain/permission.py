@@ -164,6 +164,9 @@ class Clearer(Enum):
     CONTROL = "control"
     FIRM = "firm"
     RESET = "reset"
+    LONE_RESET = "lone_reset"
+    """A reset where no store of the firm is configured: there is nobody else to let go of `firm`.
+    """
 
 
 class LatchRefusal(Enum):
@@ -189,7 +192,8 @@ def may_clear(clearer: Clearer, source: str) -> bool:
     A reset does not lift `crash`: that entry stands for a venue not yet swept or a trader not yet
     reconciled, and no person's word replaces either. Nor does it lift `latch_file`, which stands
     for a durable latch that is missing or damaged: that takes an explicit initialisation. Nor the
-    firm's, which one instance alone would only take over again.
+    firm's, which one instance alone would only take over again; where no store is configured any
+    more, that cannot happen, and the reset lifts this one too.
     """
     if clearer is Clearer.GUARD:
         return source == CRASH
@@ -197,7 +201,8 @@ def may_clear(clearer: Clearer, source: str) -> bool:
         return source.startswith(CONTROL_PREFIX)
     if clearer is Clearer.FIRM:
         return source == FIRM
-    return source not in (CRASH, LATCH_FILE, FIRM)
+    kept = (CRASH, LATCH_FILE) if clearer is Clearer.LONE_RESET else (CRASH, LATCH_FILE, FIRM)
+    return source not in kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +279,7 @@ class LatchState:
         expected_generation: int,
         sources: tuple[str, ...] | None = None,
         scope: str | None = None,
+        clearer: Clearer = Clearer.RESET,
     ) -> LatchState | LatchRefused:
         """The state after a person's reset of `sources` (None: all that a reset may lift) in one
         scope (None: in all; `WHOLE`: only what holds for the whole daemon).
@@ -288,7 +294,7 @@ class LatchState:
             )
         inside = [one for one in self.entries if scope is None or one.scope == scope]
         if sources is None:
-            lifted = [one for one in inside if may_clear(Clearer.RESET, one.source)]
+            lifted = [one for one in inside if may_clear(clearer, one.source)]
             if scope is not None and not lifted:
                 return LatchRefused(
                     LatchRefusal.NOT_LATCHED, f"nothing that a reset lifts holds in {scope!r}"
@@ -296,7 +302,7 @@ class LatchState:
         else:
             lifted = [one for one in inside if one.source in sources]
             for source in sources:
-                if not may_clear(Clearer.RESET, source):
+                if not may_clear(clearer, source):
                     return LatchRefused(
                         LatchRefusal.NOT_ALLOWED, f"reset may not clear the latch of {source!r}"
                     )

@@ -183,13 +183,14 @@ class LatchStore:
         expected_generation: int,
         sources: tuple[str, ...] | None = None,
         scope: str | None = None,
+        clearer: Clearer = Clearer.RESET,
     ) -> LatchState | LatchRefused:
         """Lift by a person's word what a reset may lift, if the latch is as that person saw it:
         in one scope, or (None) in all.
 
         Raises: OSError where the disk refuses; nothing is lifted then.
         """
-        return self._lower(lambda state: state.reset_(expected_generation, sources, scope))
+        return self._lower(lambda state: state.reset_(expected_generation, sources, scope, clearer))
 
     def reassert(self) -> bool:
         """Mend what a stopped process wrote late: page no wider than its table, file no older.

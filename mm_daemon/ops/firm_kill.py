@@ -7,10 +7,27 @@ kill until it is back, and this one nothing.
 
 from __future__ import annotations
 
+import structlog
+
 from mm_daemon.domain.errors import ConfigError
-from mm_daemon.domain.permission import PRESETS
+from mm_daemon.domain.permission import FIRM, PRESETS
+from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ops.firm_latch import FirmLatch
 from mm_daemon.ops.redis_bus import RedisBus, StoreError
+
+
+def warn_without_store(latch: LatchStore, log: structlog.typing.FilteringBoundLogger) -> None:
+    """Says that a kill of the firm is left from the time when there was a store, and who lifts
+    it now."""
+    entry = latch.state().entry(FIRM)
+    if entry is not None:
+        log.critical(
+            "firm_kill_without_store",
+            file=str(latch.path),
+            reason=entry.reason,
+            act="no redis.url is configured: put it back and lift the kill there, or lift it here"
+            " alone: mm-daemon reset --scope firm, two people",
+        )
 
 
 class FirmKill:

@@ -12,7 +12,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from mm_daemon.domain.permission import WHOLE, LatchRefused, LatchState, permission_names
+from mm_daemon.domain.permission import (
+    FIRM,
+    WHOLE,
+    LatchRefused,
+    LatchState,
+    permission_names,
+)
 from mm_daemon.ipc.wake import wake
 from mm_daemon.ops.audit import AuditError
 from mm_daemon.ops.auth import Actor
@@ -24,6 +30,7 @@ from mm_daemon.ops.reset_terms import (
     Lift,
     check_same_build,
     check_terms,
+    clearer,
     persons_needed,
     what_lifts,
 )
@@ -103,7 +110,8 @@ class ResetDesk:
     async def _judge(self, generation: int, scope: str | None) -> tuple[Lift, dict[str, Any]]:
         around = self._around
         await asyncio.to_thread(around.watch.look)
-        lift = what_lifts(around.latch.state(), generation, scope)
+        has_store = around.firm is not None
+        lift = what_lifts(around.latch.state(), generation, scope, has_store=has_store)
         try:
             status = await around.trader.view("status")
         except TraderAwayError as error:
@@ -162,21 +170,26 @@ class ResetDesk:
             "state": ", ".join(permission_names(mask.permission)) or "latched",
             "problem": "",
         }
+        if any(entry.source == FIRM for entry in lift.lifted):
+            answer["problem"] = (
+                "the firm's kill was let go here alone, because no store is configured: instances"
+                " that have one keep theirs. "
+            )
         try:
             await around.trader.notify_reset(result.generation, scope)
         except TraderAwayError as error:
-            answer["problem"] = f"lifted, but the trader's controls were not told: {error}"
+            answer["problem"] += f"lifted, but the trader's controls were not told: {error}"
         if lift.firm is not None and around.firm is not None:
             by = " and ".join(person.name for person in people)
             answer["problem"] += await around.firm.lift(reason=reasons[0], by=by)
         return answer
 
     def _lift(self, lift: Lift) -> LatchState | LatchRefused:
-        latch = self._around.latch
+        latch, clears = self._around.latch, clearer(self._around.firm is not None)
         if lift.after is lift.before:
             return lift.before
         return self._around.watch.lift(
-            lift.lifted, lambda: latch.reset(lift.generation, None, lift.scope)
+            lift.lifted, lambda: latch.reset(lift.generation, None, lift.scope, clears)
         )
 
     async def _failed(self, lift: Lift, why: str) -> None:

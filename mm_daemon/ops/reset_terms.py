@@ -22,6 +22,7 @@ from mm_daemon.domain.permission import (
     PRESETS,
     TWO_PERSONS_MARK,
     WHOLE,
+    Clearer,
     LatchEntry,
     LatchRefusal,
     LatchRefused,
@@ -46,15 +47,18 @@ class Lift:
     """None: everything that a reset may lift."""
     lifted: tuple[LatchEntry, ...]
     firm: LatchEntry | None
-    """This instance's copy of the firm's kill, which is lifted in the store."""
+    """This instance's copy of the firm's kill, which is lifted in the store; None also where no
+    store is configured any more: then it is among what is lifted here."""
     before: LatchState
     after: LatchState
 
 
-def what_lifts(state: LatchState, generation: int, scope: str | None) -> Lift:
+def what_lifts(
+    state: LatchState, generation: int, scope: str | None, *, has_store: bool = True
+) -> Lift:
     """Raises: RefusedError where the generation is not that of the latch, or nothing holds."""
-    after = state.reset_(generation, None, scope)
-    firm = state.entry(FIRM) if scope in (None, WHOLE) else None
+    after = state.reset_(generation, None, scope, clearer(has_store))
+    firm = state.entry(FIRM) if has_store and scope in (None, WHOLE) else None
     if isinstance(after, LatchRefused):
         if firm is None or after.code is not LatchRefusal.NOT_LATCHED:
             raise RefusedError(after.code.value, after.detail, generation=state.generation)
@@ -63,8 +67,15 @@ def what_lifts(state: LatchState, generation: int, scope: str | None) -> Lift:
     return Lift(generation, scope, lifted, firm, state, after)
 
 
+def clearer(has_store: bool) -> Clearer:
+    """What a reset here may lift: the firm's kill too where there is no store to lift it in."""
+    return Clearer.RESET if has_store else Clearer.LONE_RESET
+
+
 def persons_needed(lift: Lift, rules: ResetRules) -> int:
     """1 or 2."""
+    if any(entry.source == FIRM for entry in lift.lifted):
+        return 2
     for entry in (*lift.lifted, *([lift.firm] if lift.firm else [])):
         if _is_always_two(entry):
             return 2

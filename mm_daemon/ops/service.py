@@ -34,7 +34,7 @@ from mm_daemon.ops.answers import Handler
 from mm_daemon.ops.api import ControlApi
 from mm_daemon.ops.audit import AUDIT_FILE, AuditLog
 from mm_daemon.ops.auth import load_tokens
-from mm_daemon.ops.firm_kill import FirmKill
+from mm_daemon.ops.firm_kill import FirmKill, warn_without_store
 from mm_daemon.ops.idempotency import ANSWERS_FILE, AnswerStore
 from mm_daemon.ops.identity import identity_of_trader
 from mm_daemon.ops.latch_watch import LatchWatch
@@ -105,6 +105,8 @@ async def _serve(settings: OpsSettings) -> None:
     registry.register(AuditCollector(lambda: around.audit.problem))
     if around.audit.problem or (problem := around.watch.begin()):
         log.critical("audit_unusable", problem=around.audit.problem or problem)
+    if house.bus is None:
+        warn_without_store(latch, log)
     control = ControlApi(around, scribe).application(console_handlers())
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

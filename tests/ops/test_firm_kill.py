@@ -3,18 +3,22 @@ two people lift it."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mm_daemon.domain.permission import FIRM, OPERATOR, PERMISSION_ALL
+from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ops.durable_number import DurableNumber
-from mm_daemon.ops.firm_kill import FirmKill
+from mm_daemon.ops.firm_kill import FirmKill, warn_without_store
 from mm_daemon.ops.firm_latch import FirmLatch
+from mm_daemon.ops.logs import make_logger
 from mm_daemon.ops.redis_bus import Held, RedisBus, Shard
 from tests.ops.redis_server import RedisServer, redis_server
-from tests.ops.rig import Rig, serving
+from tests.ops.rig import Door, Rig, serving
 
 SHARD = Shard("desk", "sim", "deribit", "maker", ("ETH", "BTC"))
 
@@ -116,3 +120,71 @@ async def test_only_the_firms_latch_left_is_lifted_in_the_store(
         await instance.follow()
         assert rig.page.permission == PERMISSION_ALL
         await instance.bus.close()
+
+
+async def stranded(rig: Rig, door: Door, url: str) -> None:
+    """Killed with the firm, and then the store is taken out of the configuration."""
+    instance = Instance(rig, url)
+    assert rig.around.firm is not None
+    rig.wall_ns = time.time_ns()
+    await rig.around.firm.tell(level="cancel_all", reason="elsewhere", by="bob")
+    await instance.follow()
+    await door.kill(level="halt_quoting")
+    await instance.bus.close()
+    rig.watch.look()
+    rig.pass_time(1.0)
+    rig.around.firm = None
+
+
+async def test_a_firms_kill_without_a_store_takes_two_people_here_whatever_the_rules(
+    tmp_path: Path, server: RedisServer
+) -> None:
+    server.flush()
+    async with serving(tmp_path, persons=1) as (rig, door):
+        await stranded(rig, door, server.url)
+        latched = rig.page.generation
+        status, asked = await door.reset(scope="firm")
+        assert (status, rig.page.permission) == (202, 0), asked
+        status, done = await door.approve(asked["request_id"], "admin")
+        assert (status, sorted(done["lifted"])) == (200, [FIRM, OPERATOR])
+        assert "let go here alone" in done["problem"]
+        assert (rig.page.permission, rig.page.generation) == (PERMISSION_ALL, latched + 1)
+        assert LatchStore(rig.layout.latch, None).load().entry(FIRM) is None
+        (line,) = rig.lines("reset")
+        assert (line["actor"], line["approver"]) == ("risk", "admin")
+        assert FIRM in [one["source"] for one in line["lifted"]]
+        assert rig.lines("observed_clear") == []
+
+
+async def test_a_store_that_comes_back_with_the_kill_still_on_latches_again(
+    tmp_path: Path, server: RedisServer
+) -> None:
+    server.flush()
+    async with serving(tmp_path, persons=1) as (rig, door):
+        await stranded(rig, door, server.url)
+        asked = (await door.reset())[1]
+        await door.approve(asked["request_id"], "admin")
+        assert rig.page.permission == PERMISSION_ALL
+        again = Instance(rig, server.url)
+        await again.follow()
+        assert rig.page.permission == 0
+        assert rig.latch.state().entry(FIRM) is not None
+        assert not (await door.reset())[1].get("lifted"), "only in the store, now that there is one"
+        assert rig.latch.state().entry(FIRM) is not None
+        await again.bus.close()
+
+
+async def test_at_the_start_the_latch_that_was_left_is_named_with_its_file_and_the_way_out(
+    tmp_path: Path, server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.flush()
+    async with serving(tmp_path) as (rig, door):
+        log = make_logger("error", "ops")
+        warn_without_store(rig.latch, log)
+        assert capsys.readouterr().err == ""
+        await stranded(rig, door, server.url)
+        warn_without_store(rig.latch, log)
+        line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["event"]) == ("critical", "firm_kill_without_store")
+    assert line["file"] == str(rig.layout.latch)
+    assert "mm-daemon reset --scope firm" in line["act"]
