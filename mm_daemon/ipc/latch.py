@@ -74,11 +74,17 @@ class LatchError(OSError):
 
 
 class LatchStore:
-    """The latch of one daemon. With `page` None (no daemon runs) only the file is kept."""
+    """The latch of one daemon. With `page` None (no daemon runs) only the file is kept.
 
-    def __init__(self, path: Path, page: Page | None) -> None:
+    `sync` brings a file, by its descriptor, to the disk, and returns when it is there.
+    """
+
+    def __init__(
+        self, path: Path, page: Page | None, *, sync: Callable[[int], None] = os.fsync
+    ) -> None:
         self.path = path
         self.page = page
+        self._sync = sync
         self._seen_stamp: tuple[int, int] | None = None
 
     def load(self) -> LatchState:
@@ -220,7 +226,7 @@ class LatchStore:
 
     def block_start(self, reason: str) -> None:
         """Mark that no daemon may start here until a person removes the file by hand."""
-        _write_durably(self._block_path(), f"{_short(reason)}\n".encode())
+        _write_durably(self._block_path(), f"{_short(reason)}\n".encode(), self._sync)
 
     def start_block(self) -> str | None:
         """Why starting is blocked, or None; the sentence says which file to remove."""
@@ -256,7 +262,7 @@ class LatchStore:
 
     def _write_file(self, state: LatchState) -> None:
         try:
-            _write_durably(self.path, _encode(state))
+            _write_durably(self.path, _encode(state), self._sync)
         except OSError as error:
             raise LatchError(f"{self.path}: cannot write: {error.strerror}") from error
 
@@ -461,7 +467,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _write_durably(path: Path, content: bytes) -> None:
+def _write_durably(path: Path, content: bytes, sync: Callable[[int], None]) -> None:
     """Replace a file so that after a power cut it is the old one or the new one, whole."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
@@ -469,7 +475,7 @@ def _write_durably(path: Path, content: bytes) -> None:
         try:
             if os.write(fd, content) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(fd)
+            sync(fd)
         finally:
             os.close(fd)
         os.replace(fresh, path)
@@ -478,6 +484,6 @@ def _write_durably(path: Path, content: bytes) -> None:
             os.unlink(fresh)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(directory)
+        sync(directory)
     finally:
         os.close(directory)

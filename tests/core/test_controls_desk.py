@@ -17,10 +17,13 @@ from hypothesis import strategies as st
 from mm_daemon.core.breaker_drift import DriftWindow, FillPoint
 from mm_daemon.core.breaker_windows import LossWindow, MessageWindow
 from mm_daemon.core.controls import HELD
+from mm_daemon.domain.events import QuoteSideFailed, RequestDone
 from mm_daemon.domain.inputs import (
     OperatorReset,
     TraderKnob,
 )
+from mm_daemon.domain.intents import CancelQuotes
+from mm_daemon.domain.orders import RejectReason
 from mm_daemon.domain.outputs import Log
 from mm_daemon.domain.permission import PRESETS, TWO_PERSONS_MARK
 from mm_daemon.domain.units import NS_PER_DAY, Ns, Side
@@ -234,6 +237,38 @@ def test_c12_is_counted_and_compares_with_the_venue_at_once() -> None:
 
 
 # -- C13: rejects -------------------------------------------------------------------------------
+
+
+def refused_sides(bench: Bench, reason: RejectReason, count: int) -> None:
+    option = int(state_of(bench).option_ids[NAME][0])
+    for _ in range(count):
+        bench.see(QuoteSideFailed(1, option, Side.BUY, reason, 0))
+    bench.run(5)
+
+
+def test_c13_refused_quotes_are_a_storm_of_rejects_and_a_moving_market_is_none() -> None:
+    bench = Bench().quoting()
+    most = bench.start.params.breaker.rejects_per_10s_max
+    refused_sides(bench, RejectReason.POST_ONLY, most + 1)
+    assert "C13" not in active(bench)
+    refused_sides(bench, RejectReason.PRICE, most + 1)
+    assert "C13" in active(bench)
+    assert latches(bench, "C13")[0].permission == PRESETS["halt_quoting"].permission
+
+
+def test_c13_refused_requests_are_a_storm_of_rejects_and_unknown_ones_are_none() -> None:
+    bench = Bench().quoting()
+    most = bench.start.params.breaker.rejects_per_10s_max
+    for reason, is_storm in (
+        (RejectReason.UNKNOWN_OUTCOME, False),
+        (RejectReason.PRICE, True),
+    ):
+        for request_id in range(bench.now, bench.now + most + 1):
+            cancel = CancelQuotes(request_id, "", -1, freeze=False)
+            state_of(bench).working.register(cancel, Ns(bench.now))
+            bench.see(RequestDone(request_id, reason, 0, "", Ns(bench.now)))
+        bench.run(5)
+        assert ("C13" in active(bench)) is is_storm
 
 
 def test_c13_orders_over_their_size_are_a_storm_of_rejects_after_the_second() -> None:

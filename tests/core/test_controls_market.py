@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import pytest
 
 from mm_daemon.core.controls import HELD
@@ -32,6 +33,28 @@ from tests.core.control_bench import (
 from tests.node.engine_world import Bench
 
 # -- C14, C16: what we see ----------------------------------------------------------------------
+
+
+def test_c14_an_option_that_falls_silent_is_pulled_although_the_others_move() -> None:
+    bench = Bench()
+    restart(bench, breaker=msgspec.structs.replace(bench.start.params.breaker, book_age_ms_max=900))
+    bench.quoting()
+    silent = next(id_ for id_, _ in bench.resting)
+    bench.run(8, silent=silent)
+    assert silent in {id_ for id_, _ in bench.resting}
+    bench.run(8, silent=silent)
+    assert silent not in {id_ for id_, _ in bench.resting}
+    assert len(bench.resting) > 40
+
+
+def test_c14_an_index_that_falls_silent_is_old_although_the_books_move() -> None:
+    bench = Bench().quoting()
+    market = state_of(bench).market
+    seen_ns = bench.now
+    bench.see(IndexSeen("btc_usd", market.index_price["btc_usd"], Ns(seen_ns)))
+    market.on_event(BookLost(0, "gap"), Ns(seen_ns + 6 * NS))
+    assert market.index_age_ns("btc_usd", Ns(seen_ns + 6 * NS)) == 6 * NS - 1
+    assert market.index_age_ns("never_usd", Ns(seen_ns)) == seen_ns
 
 
 def test_c16_an_index_that_leaves_the_perpetual_holds_quotes_and_hedges_for_a_minute() -> None:

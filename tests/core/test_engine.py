@@ -163,6 +163,14 @@ def test_trading_session_that_returns_reconciles_before_quoting() -> None:
     assert kinds.index(ReadTrades) < kinds.index(ReadOpenOrders) < kinds.index(MassQuote)
 
 
+def test_lost_trading_session_ends_what_was_reconciled_at_once() -> None:
+    """The guard lifts a crash by this word: it must not outlive the session it was about."""
+    bench = Bench().quoting()
+    assert bench.engine.standing().is_reconciled
+    bench.see(SessionChanged(int(Conn.TRADE), SessionPhase.DOWN, "test"))
+    assert not bench.engine.standing().is_reconciled
+
+
 def test_trading_session_that_returns_first_cancels_what_outlived_the_one_before() -> None:
     """Cancel on disconnect covers what was sent on the present connection alone."""
     bench = Bench().quoting()
@@ -251,6 +259,17 @@ def test_restart_has_the_positions_of_the_checkpoint_and_of_the_fills_since() ->
     held = second.engine.state.portfolio.position_lots
     assert held.tolist() == first.engine.state.portfolio.position_lots.tolist()
     assert held.any()
+
+
+def test_checkpoint_says_where_ids_go_on() -> None:
+    bench = Bench().quoting()
+    used = 0
+    for one in bench.outputs:
+        if isinstance(one, QuoteRecord):
+            used = one.request_id
+        elif isinstance(one, CheckpointRecord):
+            assert one.next_sequence > used
+    assert used > 0
 
 
 def test_withheld_quote_is_not_believed_to_rest_and_is_sent_again() -> None:

@@ -154,6 +154,17 @@ def test_a_fill_is_booked_once_per_family_trade_and_order(books: Portfolio) -> N
     assert books.duplicates == 1
 
 
+def test_two_legs_of_one_trade_and_order_are_two_fills(books: Portfolio) -> None:
+    near = msgspec.structs.replace(fill("7", CALL, Side.BUY, 10, 0.05), leg="1")
+    far = msgspec.structs.replace(fill("7", CALL_FAR, Side.SELL, 4, 0.06), leg="2")
+    assert [books.book(one) for one in (near, far, near)] == [
+        Booking.APPLIED,
+        Booking.APPLIED,
+        Booking.DUPLICATE,
+    ]
+    assert (int(books.position_lots[CALL]), int(books.position_lots[CALL_FAR])) == (10, -4)
+
+
 def test_a_fill_of_an_unknown_instrument_is_parked_and_booked_when_it_is_known() -> None:
     known = Catalog(CATALOG.instruments[:CALL_FAR], ("BTC",))
     books = Portfolio(known)

@@ -326,6 +326,7 @@ def test_c08_refuses_the_same_order_within_the_window_and_a_client_id_for_ever()
     assert desk.place(*order).allowed is not None
     assert reasons(desk.place(*order, now=NS_PER_S // 20)) == [Reason.DUPLICATE]
     desk.refresh()
+    assert reasons(desk.place(*order, now=NS_PER_S // 20)) == [Reason.DUPLICATE], "in the next step"
     assert desk.place(*order, now=NS_PER_S).allowed is not None
     desk.requests -= 1
     assert reasons(desk.place(*order, now=9 * NS_PER_S)) == [Reason.DUPLICATE]

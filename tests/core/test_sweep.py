@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from mm_daemon.core.outbox import Outbox
+from mm_daemon.core.sweep import Sweep, SweepState
 from mm_daemon.domain.events import OpenOrdersRead
 from mm_daemon.domain.inputs import Drain, LatchChanged, OperatorReset
-from mm_daemon.domain.intents import CancelAll, CancelQuotes, MassQuote, ReadOpenOrders
+from mm_daemon.domain.intents import (
+    CancelAll,
+    CancelQuotes,
+    MassQuote,
+    PlaceOrder,
+    ReadOpenOrders,
+)
+from mm_daemon.domain.orders import FillEvidence
 from mm_daemon.domain.outputs import Drained, Log
 from mm_daemon.domain.permission import (
     OPEN,
@@ -18,10 +27,11 @@ from mm_daemon.domain.permission import (
     scopes_word,
 )
 from mm_daemon.domain.standing import Stage
-from mm_daemon.domain.units import Ns
+from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, CoinE8, Lots, Ns, Side
 from tests.node.engine_world import Bench
 
 CANCEL_ALL, HALT = PRESETS["cancel_all"], PRESETS["halt_quoting"]
+T0 = Ns(1_700_000_000 * NS_PER_S)
 
 
 def latched(bench: Bench, generation: int, *own: Mask, firm: Mask = OPEN) -> None:
@@ -31,6 +41,54 @@ def latched(bench: Bench, generation: int, *own: Mask, firm: Mask = OPEN) -> Non
 
 def underlyings_quoted(bench: Bench) -> set[str]:
     return {bench.instruments[id_].underlying for id_, _ in bench.resting}
+
+
+def reads(outbox: Outbox) -> list[ReadOpenOrders]:
+    return [one for one in outbox.take_intents() if isinstance(one, ReadOpenOrders)]
+
+
+def test_nothing_is_read_before_all_that_left_has_run_out() -> None:
+    sweep, outbox = Sweep(), Outbox(1)
+    sweep.begin(2, T0 + 3 * NS_PER_S, T0, outbox)
+    outbox.take_intents()
+    sweep.poll(Ns(T0 + 3 * NS_PER_S - 1), can_read=True, outbox=outbox)
+    assert reads(outbox) == []
+    sweep.poll(Ns(T0 + 3 * NS_PER_S), can_read=True, outbox=outbox)
+    assert len(reads(outbox)) == 1
+
+
+def test_what_shows_after_the_cancel_is_cancelled_again() -> None:
+    sweep, outbox = Sweep(), Outbox(1)
+    sweep.begin(2, 0, T0, outbox)
+    outbox.take_intents()
+    sweep.poll(Ns(T0 + NS_PER_S), can_read=True, outbox=outbox)
+    (read,) = reads(outbox)
+    sweep.on_read(read.request_id, 1, Ns(T0 + NS_PER_S))
+    sweep.poll(Ns(T0 + 2 * NS_PER_S), can_read=True, outbox=outbox)
+    assert [type(one) for one in outbox.take_intents()] == [
+        CancelAll,
+        CancelQuotes,
+        ReadOpenOrders,
+    ]
+
+
+def test_empty_reads_count_a_gap_apart_and_begin_anew_after_one_that_shows_something() -> None:
+    sweep, outbox = Sweep(), Outbox(1)
+    sweep.begin(2, 0, T0, outbox)
+    now = int(T0)
+    for open_orders, state in (
+        (0, SweepState.RUNNING),
+        (1, SweepState.RUNNING),
+        (0, SweepState.RUNNING),
+        (0, SweepState.CONFIRMED),
+    ):
+        now += 2 * NS_PER_S
+        outbox.take_intents()
+        sweep.poll(Ns(now), can_read=True, outbox=outbox)
+        (read,) = reads(outbox)
+        sweep.on_read(read.request_id, open_orders, Ns(now))
+        assert sweep.state is state
+    assert sweep.confirmed_generation == 2
 
 
 @pytest.fixture
@@ -173,3 +231,40 @@ def test_a_stronger_mask_sweeps_anew_at_once(bench: Bench) -> None:
     mark = len(bench.intents)
     latched(bench, 3, firm=CANCEL_ALL)
     assert [one for one in bench.since(mark) if isinstance(one, CancelAll)]
+
+
+def perpetual_fill(bench: Bench, lots: int) -> FillEvidence:
+    perpetual = next(one for one in bench.instruments if one.name == "BTC-PERPETUAL")
+    return FillEvidence(
+        trade_id="P1",
+        order_id="elsewhere",
+        client_id="",
+        instrument_id=perpetual.id,
+        side=Side.BUY,
+        price_e8=10_000_000_000_000,
+        lots=Lots(lots),
+        fee_e8=CoinE8(0),
+        fee_currency="BTC",
+        is_maker=False,
+        ts_venue_ns=Ns(bench.now),
+        mark_price_e8=0,
+        index_price_e8=10_000_000_000_000,
+        is_quote=False,
+        source="stream",
+    )
+
+
+def test_a_kill_waits_for_a_hedge_that_left_last(bench: Bench) -> None:
+    """A hedge may arrive longer than a quote: no read before it has run out says anything."""
+    bench.see(perpetual_fill(bench, 10_000))
+    mark = len(bench.intents)
+    bench.run(1)
+    hedge = next(one for one in bench.since(mark) if isinstance(one, PlaceOrder))
+    assert all(quote.valid_until_ns < hedge.valid_until_ns for quote in bench.quotes())
+    latched(bench, 2, firm=CANCEL_ALL)
+    sweep = bench.engine.sweeps.sweep
+    while bench.now < hedge.valid_until_ns - 100 * NS_PER_MS:
+        bench.run(1)
+        assert sweep.open_orders == -1, "nothing was read yet"
+    bench.run(40)
+    assert sweep.open_orders == 0

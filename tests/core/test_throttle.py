@@ -145,6 +145,15 @@ def test_c06_never_outruns_a_bucket_of_the_stated_rate(steps: list[tuple[int, bo
         assert level >= 0
 
 
+def test_limits_stated_again_give_no_credit_back() -> None:
+    throttle = ready()
+    while throttle.try_spend(order(), START):
+        pass
+    throttle.set_limits(LIMITS, START)
+    assert throttle.available(Pool.ORDERS, START) == 0
+    assert not throttle.try_spend(order(), START)
+
+
 def test_equal_histories_have_equal_digests() -> None:
     first, second = ready(), ready()
     assert first.digest() == second.digest()

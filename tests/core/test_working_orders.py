@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -301,7 +302,7 @@ def test_a_mass_cancel_ends_belief_at_once_and_exposure_on_evidence(
     assert buy_worst(working) == 0
 
 
-def test_a_mass_cancel_of_another_currency_or_instrument_touches_nothing(
+def test_a_mass_cancel_of_another_currency_index_or_instrument_touches_nothing(
     working: WorkingOrders,
 ) -> None:
     working.on_order(bid(OPEN, 5, ts=1), T0)
@@ -309,6 +310,9 @@ def test_a_mass_cancel_of_another_currency_or_instrument_touches_nothing(
     working.register(CancelQuotes(3, "", PUT, freeze=True), T0)
     working.on_request_done(done(2), T0)
     working.on_request_done(done(3), T0)
+    assert int(working.live_bid_lots[CALL]) == 5
+    working.register(CancelQuotes(5, "", -1, freeze=True, price_index="btc_usdc"), T0)
+    working.on_request_done(done(5), T0)
     assert int(working.live_bid_lots[CALL]) == 5
     working.register(CancelAll(4, "BTC", freeze=True), T0)
     working.on_request_done(done(4), T0)
@@ -363,6 +367,22 @@ def test_absence_alone_never_ends_an_order(working: WorkingOrders) -> None:
     note_open_orders(working, OpenOrdersRead(9, (), second), second, second)
     assert conclude(working, first, second) == 0, "trades were read before the second look"
     assert conclude(working, second, second) == 1
+    assert buy_worst(working) == 0
+
+
+def test_an_order_that_may_still_arrive_is_not_absent(working: WorkingOrders) -> None:
+    late = msgspec.structs.replace(place(1, "c1", 5), valid_until_ns=Ns(T0 + 30 * NS_PER_S))
+    working.register(late, T0)
+    working.on_request_done(done(1, RejectReason.UNKNOWN_OUTCOME), T0)
+    for seconds in (10, 20, 30):
+        at = Ns(T0 + seconds * NS_PER_S)
+        note_open_orders(working, OpenOrdersRead(9, (), at), at, at)
+        assert conclude(working, at, at) == 0
+    assert buy_worst(working) == 5
+    for seconds in (40, 50):
+        at = Ns(T0 + seconds * NS_PER_S)
+        note_open_orders(working, OpenOrdersRead(9, (), at), at, at)
+    assert conclude(working, at, at) == 1
     assert buy_worst(working) == 0
 
 

@@ -147,6 +147,30 @@ def test_page_is_narrowed_even_where_the_disk_refuses(tmp_path: Path, page: Page
     assert page.generation == 6
 
 
+def test_file_is_on_the_disk_before_it_has_its_name_and_then_its_name_is(
+    tmp_path: Path, page: Page
+) -> None:
+    path = tmp_path / "latch.json"
+    synced: list[tuple[int, int]] = []
+    named_before: list[int] = []
+
+    def sync(fd: int) -> None:
+        status = os.fstat(fd)
+        synced.append((status.st_ino, status.st_size))
+        named_before.append(path.stat().st_ino if path.exists() else 0)
+
+    store = LatchStore(path, page, sync=sync)
+    store.init(ts_ns=1)
+    synced.clear()
+    named_before.clear()
+    store.raise_latch(OPERATOR, CANCEL_ALL, "kill", ts_ns=2)
+    file, directory = path.stat(), tmp_path.stat()
+    assert synced[0] == (file.st_ino, file.st_size)
+    assert named_before[0] != file.st_ino
+    assert synced[1][0] == directory.st_ino
+    assert named_before[1] == file.st_ino
+
+
 def test_latch_survives_the_daemon(tmp_path: Path, store: LatchStore) -> None:
     store.raise_latch(OPERATOR, CANCEL_ALL, "kill", ts_ns=2)
     reborn = Page.create(tmp_path / "page2")

@@ -18,7 +18,7 @@ from mm_daemon.domain.permission import (
     scope_mask,
 )
 from mm_daemon.ipc.latch import LatchStore
-from mm_daemon.ipc.page import LATCH_ROWS, SCOPED_MASKS, Page
+from mm_daemon.ipc.page import LATCH, LATCH_ROWS, SCOPED_MASKS, Page, latch_generation
 
 CANCEL_ALL, HALT = PRESETS["cancel_all"], PRESETS["halt_quoting"]
 SCOPES = ("BTC", "ETH")
@@ -104,6 +104,36 @@ def test_reassert_mends_a_scope_that_a_late_writer_widened(store: LatchStore, pa
     page.words[SCOPED_MASKS] = OPEN_SCOPES
     assert store.reassert()
     assert own(page, "BTC") == CANCEL_ALL
+
+
+class WatchedWords:
+    """The page's words; keeps what a gate would read after every single write."""
+
+    def __init__(self, words: memoryview) -> None:
+        self._words = words
+        self.seen: list[tuple[int, int]] = []
+
+    def __getitem__(self, index: int) -> int:
+        return self._words[index]
+
+    def __setitem__(self, index: int, value: int) -> None:
+        self._words[index] = value
+        self.seen.append((latch_generation(self._words[LATCH]), self._words[SCOPED_MASKS]))
+
+
+def test_whoever_sees_a_generation_sees_its_scopes_at_least_as_narrow(
+    store: LatchStore, page: Page
+) -> None:
+    before, words = page.generation, page.words
+    watched = WatchedWords(words)
+    page.words = watched  # type: ignore[assignment]
+    store.raise_latch(OPERATOR, CANCEL_ALL, "kill", ts_ns=2, scope="BTC")
+    narrow = words[SCOPED_MASKS]
+    store.reset(page.generation)
+    page.words = words
+    assert narrow != OPEN_SCOPES == words[SCOPED_MASKS]
+    assert {scopes for generation, scopes in watched.seen if generation == before + 1} == {narrow}
+    assert {generation for generation, _ in watched.seen} == {before, before + 1, before + 2}
 
 
 class RaisingStore(LatchStore):

@@ -91,11 +91,16 @@ class Bench:
         self.engine.on_events(events, Ns(self.now))
         self.collect()
 
-    def run(self, turns: int, step_ms: int = 100) -> None:
-        """Timers and flushes over a market that does not move."""
+    def run(self, turns: int, step_ms: int = 100, *, silent: int = -1) -> None:
+        """Timers and flushes over a market that does not move; of one instrument no word comes."""
         for _ in range(turns):
             self.now += step_ms * NS_PER_MS
-            self.engine.on_events(warm_up._market(self.instruments), Ns(self.now))
+            events = [
+                event
+                for event in warm_up._market(self.instruments)
+                if silent < 0 or getattr(event, "instrument_id", -1) != silent
+            ]
+            self.engine.on_events(events, Ns(self.now))
             self.engine.on_timer(Ns(self.now))
             self.collect()
             self.now += 1
