@@ -43,6 +43,7 @@ class Validity(Enum):
     GARBAGE = "price or amount is not a positive finite number"
     OFF_GRID = "price off the tick grid"
     ABSENT_LEVEL = "delete of a level that is not there"
+    CONTRADICTED = "the venue's ticker shows another touch"
 
 
 _OK = Validity.OK
@@ -175,6 +176,12 @@ class Book:
             else:
                 return Validity.GARBAGE
         return _OK
+
+    def has_touch(self, bid: float, ask: float) -> bool:
+        """Whether these are the best prices here; NaN says nothing."""
+        return (bid != bid or self._ticks(bid) == self.best_bid_ticks) and (
+            ask != ask or self._ticks(ask) == self.best_ask_ticks
+        )
 
     def _ticks(self, price: float) -> int:
         """The tick of a price, remembered; 0 where it is no price, `_NOT_ON_GRID` off the grid."""

@@ -5,8 +5,9 @@ whole chain without touching Python. Two levels are enough to see the touch with
 because we rest at most one quote a side on an instrument.
 
 A book that is invalid for any reason has zeros in its columns: nobody downstream can quote on it by
-forgetting to ask. The market counts what it refused and lists which books must be resynchronised;
-it judges nothing else, and it never knows what we want.
+forgetting to ask. A book whose stream went silent while its ticker goes on is found by what the
+ticker says of the touch. The market counts what it refused and lists which books must be
+resynchronised; it judges nothing else, and it never knows what we want.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ from mm_daemon.pricing.variance_time import AVERAGING_NS
 
 FLOW_HALF_LIFE_S = 60.0
 """Signed trade flow is an exponentially fading sum: a minute is the span of a burst."""
+CONTRADICTED_NS = NS_PER_S
+"""A book that says nothing for this long while its ticker shows another touch is lost. Each comes
+every 100 ms where something moved, in either order."""
 AVERAGING_AGE_NS_MAX = 60 * NS_PER_S
 """The venue reports the running average every second or so; an old one is over."""
 _FLOW_RATE_PER_NS = math.log(2.0) / (FLOW_HALF_LIFE_S * NS_PER_S)
@@ -122,6 +126,8 @@ class Market:
         self._is_dirty = bytearray()
         self._dirty_underlyings: list[str] = []
         self._to_resync: list[int] = []
+        self._contradicted_ns: dict[int, int] = {}
+        """Since when the ticker shows another touch; void once the book has spoken again."""
         self.resize(catalog)
         self._apply: dict[type, Callable[[Any, int], None]] = {
             BookChanged: self._on_book,
@@ -231,6 +237,7 @@ class Market:
             self._dirty,
             self._dirty_underlyings,
             self._to_resync,
+            self._contradicted_ns,
         )
         state.update(repr(words).encode())
         return state.digest()
@@ -275,6 +282,8 @@ class Market:
         self._mark_vol[i] = event.mark_vol
         self._underlying_price[i] = event.underlying_price
         self._open_interest[i] = event.open_interest
+        if now_ns - self._book_ts_recv_ns[i] >= CONTRADICTED_NS:
+            self._hold_against_book(event, now_ns)
         # A price band moves rarely, and for an option only a moved band can change a quote.
         has_moved = event.price_max != self._price_max[i] or event.price_min != self._price_min[i]
         self._price_min[i] = event.price_min
@@ -284,6 +293,25 @@ class Market:
             self._touch(i)
         elif has_moved and not math.isnan(event.price_max):
             self._touch(i)
+
+    def _hold_against_book(self, event: TickerSeen, now_ns: int) -> None:
+        """Compares the ticker's touch, as far as it states one, with a quiet book's."""
+        i, book = event.instrument_id, self._books[event.instrument_id]
+        if book.validity is not Validity.OK:
+            return
+        if book.has_touch(event.best_bid, event.best_ask):
+            self._contradicted_ns.pop(i, None)
+            return
+        since_ns = self._contradicted_ns.get(i, 0)
+        if since_ns <= self._book_ts_recv_ns[i]:
+            self._contradicted_ns[i] = now_ns
+        elif now_ns - since_ns >= CONTRADICTED_NS:
+            del self._contradicted_ns[i]
+            book.invalidate(Validity.CONTRADICTED)
+            self.refused[Validity.CONTRADICTED.value] += 1
+            self._lose(i)
+            self._touch(i)
+            self._to_resync.append(i)
 
     def _on_trade(self, event: PublicTrade, now_ns: int) -> None:
         i = event.instrument_id

@@ -151,6 +151,7 @@ class Reconciler:
         self._due_ns: dict[Task, int] = {}
         self._run: _Run | None = None
         self._held: list[FillEvidence | OrderEvidence] = []
+        self._starts_again = 0
         self.queries_failed = 0
 
     @property
@@ -161,11 +162,24 @@ class Reconciler:
         )
 
     def request(self, task: Task, now_ns: Ns) -> None:
-        """Wants a task as soon as may be. A start puts everything else aside."""
+        """Wants a task from this moment on. A start puts everything else aside."""
         self._due_ns[task] = min(now_ns, self._due_ns.get(task, now_ns))
         if self._run is not None and self._run.task < task:
             self._due_ns[self._run.task] = now_ns
             self._run = None
+
+    def start_again(self, now_ns: Ns) -> None:
+        """The start's picture was not clean. At once the first time, for our own leftovers have
+        just been cancelled; then later each time, or the questions would eat all credits."""
+        delay_ns = 0
+        if self._starts_again:
+            delay_ns = min(RETRY_FIRST_NS << min(self._starts_again - 1, 8), RETRY_MAX_NS)
+        self._starts_again += 1
+        self.request(Task.START, Ns(now_ns + delay_ns))
+
+    def start_is_over(self) -> None:
+        """The start's picture was clean."""
+        self._starts_again = 0
 
     def hold(self, event: FillEvidence | OrderEvidence) -> None:
         """Keeps a stream's word until the start is complete."""
@@ -244,7 +258,8 @@ class Reconciler:
     def next_deadline_ns(self) -> Ns | None:
         """When `poll` may next have something to ask."""
         if self._run is None:
-            return Ns(min(self._due_ns.values())) if self._due_ns else None
+            wanted = self._wanted()
+            return Ns(min(wanted.values())) if wanted else None
         if self._run.query is not None:
             return Ns(self._run.query.sent_ns + self._timeout_ns)
         return Ns(self._run.not_before_ns)
@@ -255,14 +270,21 @@ class Reconciler:
                 repr(self._run),
                 [(task.value, due) for task, due in self._due_ns.items()],
                 self._held,
+                self._starts_again,
                 self.queries_failed,
                 self._jitter,
             )
         )
         return hashlib.blake2b(state, digest_size=16).digest()
 
+    def _wanted(self) -> dict[Task, int]:
+        """What may begin, with its time: nothing else while a start waits for its own."""
+        if Task.START in self._due_ns:
+            return {Task.START: self._due_ns[Task.START]}
+        return self._due_ns
+
     def _begin(self, now_ns: int, portfolio: Portfolio) -> _Run | None:
-        due = [task for task, at in self._due_ns.items() if at <= now_ns]
+        due = [task for task, at in self._wanted().items() if at <= now_ns]
         if not due:
             return None
         task = max(due)

@@ -189,8 +189,11 @@ class ReconcileDesk:
             s.outbox.send(cancel)
         if conclusion.cancel_quotes:
             self._cancel_quotes(now_ns)
-        if conclusion.task is Task.START and not conclusion.is_clean:
-            self.reconciler.request(Task.START, now_ns)
+        if conclusion.task is Task.START:
+            if conclusion.is_clean:
+                self.reconciler.start_is_over()
+            else:
+                self.reconciler.start_again(now_ns)
 
     def _cancel_quotes(self, now_ns: Ns) -> None:
         """All quotes in our currencies, and theirs alone: another shard may quote in others."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +25,7 @@ from mm_daemon.domain.events import (
     TickerSeen,
 )
 from mm_daemon.domain.instruments import Lifecycle
-from mm_daemon.domain.units import NS_PER_S, Ns, Side
+from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns, Side
 from mm_daemon.pricing.valuation import NOT_AVERAGING, Averaging
 from tests.core.chain_world import NOW, book_event, catalog, ticker
 
@@ -63,6 +65,46 @@ def test_lost_book_is_zero_and_left_to_the_protocol_to_resync() -> None:
     assert market.bid_ticks[2] == 0
     assert market.take_resyncs() == []
     market.on_event(book_event(WORLD, 2, 40, 44), NOW)
+    assert market.book_valid[2]
+
+
+def ticker_of(bid: float, ask: float) -> TickerSeen:
+    return msgspec.structs.replace(ticker(2), best_bid=bid, best_ask=ask)
+
+
+def at_ms(after_ms: int) -> Ns:
+    return Ns(NOW + after_ms * NS_PER_MS)
+
+
+def test_a_silent_book_that_its_ticker_contradicts_for_a_second_is_lost_and_resynchronised() -> (
+    None
+):
+    market = market_with_book()
+    market.on_event(ticker_of(0.0039, 0.0044), at_ms(900))
+    market.on_event(ticker_of(0.0039, 0.0044), at_ms(1_000))
+    market.on_event(ticker_of(0.0039, 0.0044), at_ms(1_999))
+    assert market.book_valid[2]
+    market.on_event(ticker_of(0.0039, 0.0044), at_ms(2_000))
+    assert not market.book_valid[2]
+    assert market.bid_ticks[2] == 0
+    assert market.take_resyncs() == [2]
+    assert market.refused[Validity.CONTRADICTED.value] == 1
+    market.on_event(ticker_of(0.0039, 0.0044), at_ms(4_000))
+    assert market.take_resyncs() == []
+
+
+@pytest.mark.parametrize("word", ["book", "ticker", "nothing"])
+def test_a_book_that_speaks_or_is_borne_out_meanwhile_stays(word: str) -> None:
+    market = market_with_book()
+    market.on_event(ticker_of(0.0039, math.nan), at_ms(1_500))
+    if word == "book":
+        market.on_event(BookChanged(2, False, [("new", 0.0030, 1.0)], [], 3, 3), at_ms(1_600))
+    elif word == "ticker":
+        market.on_event(ticker_of(0.0040, 0.0044), at_ms(1_600))
+    else:
+        market.on_event(ticker_of(math.nan, math.nan), at_ms(1_600))
+    market.on_event(ticker_of(0.0039, math.nan), at_ms(2_590))
+    market.on_event(ticker_of(0.0039, math.nan), at_ms(2_600))
     assert market.book_valid[2]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -227,6 +228,13 @@ def test_a_ghost_fill_is_a_break_with_its_numbers(desk: Desk) -> None:
     assert not conclusion.is_clean
     assert Break("position", "BTC-N-P", 4, 0) in conclusion.breaks
     assert Break("cash", "BTC", 99_98000000, 100_00000000) in conclusion.breaks
+
+
+def test_a_position_that_our_books_do_not_know_is_a_break_with_its_numbers(desk: Desk) -> None:
+    desk.venue.lots[PUT] = -3
+    conclusion = desk.run(Task.POSITIONS)
+    assert not conclusion.is_clean
+    assert conclusion.breaks == (Break("position", "BTC-N-P", 0, -3),)
 
 
 def test_cash_alone_is_reported_and_not_broken(desk: Desk) -> None:
@@ -510,6 +518,25 @@ def test_the_start_is_not_clean_before_our_leftovers_are_gone() -> None:
     desk.venue.orders.clear()
     desk.now += 5 * NS_PER_S
     assert desk.run(Task.START).is_clean
+
+
+def test_a_start_that_stays_unclean_looks_again_later_each_time() -> None:
+    desk = Desk()
+    desk.reconciler.request(Task.START, Ns(desk.now))
+    begun: list[int] = []
+    for _ in range(4):
+        while not desk.ask():
+            desk.now += 10 * NS_PER_MS
+        begun.append(desk.now)
+        desk.reconciler._run = None
+        desk.reconciler.request(Task.ORDERS, Ns(desk.now))
+        desk.reconciler.start_again(Ns(desk.now))
+    waits_ms = [(b - a) // NS_PER_MS for a, b in itertools.pairwise(begun)]
+    assert waits_ms == [0, 250, 500], "nothing else is asked meanwhile"
+    desk.reconciler._run = None
+    desk.reconciler.start_is_over()
+    desk.reconciler.start_again(Ns(desk.now))
+    assert desk.ask()
 
 
 def test_a_quote_in_a_strange_group_is_rogue_and_ours_is_not(desk: Desk) -> None:
