@@ -206,6 +206,8 @@ def test_children_learn_their_places_and_never_the_guards_key(guard: Guard) -> N
 
 
 def test_killed_trader_is_swept_before_the_next_one_starts(guard: Guard, venue: RestVenue) -> None:
+    """The venue takes longer to be found empty than a trader takes to begin."""
+    guard.extra = {"sweep": {**guard.resolved()["sweep"], "empty_gap_s": 1.0, "wait_s": 10.0}}
     guard.start()
     page = guard.reconciled(1)
     os.kill(page.words[TRADER_PID], signal.SIGKILL)

@@ -2,13 +2,18 @@
 
 import random
 import threading
+from typing import Any
 
 import pytest
 
 from mm_daemon.guard.sweep_client import SweepConfig, SweepReport
 from mm_daemon.guard.sweeper import Sweeper
 from mm_daemon.venues.deribit import sweep as deribit
+from mm_daemon.venues.sweep import Call, CallFailed, OpenOrders
 from tests.guard.rest_venue import SECRET, RestVenue
+
+CALLS_OF_A_ROUND = 8
+"""A token, five cancels in two lanes, two reads."""
 
 
 class Reports:
@@ -65,6 +70,40 @@ def test_new_epoch_drops_the_reads_of_the_one_before(venue: RestVenue, reports: 
     subject.stop()
 
 
+class Meddling:
+    """The venue's words, but a trader dies while the last read of the first sweep is answered."""
+
+    def __init__(self) -> None:
+        self.subject: Sweeper
+        self.epochs: list[int] = []
+        self._reads = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(deribit, name)
+
+    def read_open(self, call: Call, body: bytes) -> OpenOrders | CallFailed:
+        self._reads += 1
+        if self._reads == 4:
+            self.epochs.append(self.subject.begin())
+        return deribit.read_open(call, body)
+
+
+def test_reads_of_the_epoch_before_confirm_no_later_one(venue: RestVenue, reports: Reports) -> None:
+    config = SweepConfig(venue.url, "demo-guard", SECRET, ("BTC",), 0.5, 0.02, 0.001, 0.002)
+    meddling = Meddling()
+
+    def on_report(report: SweepReport) -> None:
+        venue.faults.is_dead = True
+        reports.add(report)
+
+    meddling.subject = subject = Sweeper(config, meddling, random.Random(1), on_report)
+    subject.start()
+    subject.begin()
+    assert reports.wait(1)[0].is_confirmed
+    assert not subject.is_confirmed(meddling.epochs[0])
+    subject.stop()
+
+
 def test_called_off_sweep_ends_and_cancels_nothing_more(venue: RestVenue, reports: Reports) -> None:
     venue.faults.is_cancel_deaf = True
     venue.orders["1"] = "BTC"
@@ -73,9 +112,11 @@ def test_called_off_sweep_ends_and_cancels_nothing_more(venue: RestVenue, report
     while not venue.happened:
         pass
     subject.call_off()
+    under_way = len(venue.bodies)
     assert not reports.wait(1)[0].is_confirmed
     assert not subject.is_confirmed(epoch)
     count = len(venue.bodies)
+    assert count - under_way <= CALLS_OF_A_ROUND
     subject.call_off()
     subject.stop()
     assert len(venue.bodies) == count

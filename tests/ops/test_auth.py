@@ -47,6 +47,19 @@ def test_anything_but_a_known_bearer_token_is_wrong(tmp_path: Path, header: str)
     assert load_tokens(tmp_path / "tokens.json").find(header, NOW_S) is TokenFault.WRONG
 
 
+def test_a_token_is_compared_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    write_token(path)
+    begins = hashlib.sha256(b"plain").hexdigest()[:3]
+    guesses = (f"guess-{number}" for number in range(100_000))
+    alike = [one for one in guesses if hashlib.sha256(one.encode()).hexdigest()[:3] == begins]
+    store = load_tokens(path)
+    assert len(alike) > 5
+    assert {store.find(f"Bearer {one}", NOW_S) for one in alike} == {TokenFault.WRONG}
+    assert store.find("Bearer plai", NOW_S) is TokenFault.WRONG
+    assert store.find("Bearer plainer", NOW_S) is TokenFault.WRONG
+
+
 def test_no_header_is_a_missing_token(tmp_path: Path) -> None:
     assert load_tokens(tmp_path / "tokens.json").find("", NOW_S) is TokenFault.MISSING
 

@@ -49,6 +49,8 @@ def test_only_a_plain_reducing_order_is_reduce() -> None:
         assert classify(request(1, method, nested)) is FrameKind.RISK
         assert classify(request(1, method, {"label": '"reduce_only":true'})) is FrameKind.RISK
     assert classify(request(1, "private/edit", {"reduce_only": True})) is FrameKind.RISK
+    both = request(1, "private/buy", {"reduce_only": True})[:-2] + b',"reduce_only":false}}'
+    assert classify(both) is FrameKind.RISK, "a venue may believe the last of two words"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,8 @@ def test_only_a_plain_reducing_order_is_reduce() -> None:
         CANCEL + b" ",
         CANCEL[:-1] + b',"method":"private/buy"}',
         CANCEL[:-1] + b',"params":{"a":1}}',
+        CANCEL[:-1] + b',"method":"private/buy","more":{"a":1}}',
+        CANCEL.replace(b'"method"', b'"params":{"amount":1},"method"'),
         CANCEL[:-1] + b',"m\\u0065thod":"private/buy"}',
         CANCEL.replace(b'"id":1', b'"id":"1"'),
         CANCEL.replace(b'"2.0"', b'"2.0","method":"private/buy"'),

@@ -452,6 +452,24 @@ def test_a_mass_quote_too_large_for_one_frame_is_split_and_has_one_outcome() -> 
     assert (done.request_id, done.reason) == (11, RejectReason.RATE_LIMIT)
 
 
+@pytest.mark.parametrize("unknown_part", [0, 1])
+def test_a_part_without_a_known_outcome_outweighs_a_refused_one(unknown_part: int) -> None:
+    peer = long_names_peer()
+    entries = tuple(both(k, lots=k + 1) for k in range(100))
+    peer.protocol.send(MassQuote(11, "btc-main", "q", entries, UNTIL), peer.now_ns, 0)
+    ids = [orjson.loads(frame.payload)["id"] for frame in peer.protocol.take_frames()]
+    codes = {ids[unknown_part]: 10040, ids[1 - unknown_part]: 13903}
+    done = [
+        event
+        for id_, code in codes.items()
+        for event in peer.say(
+            Conn.TRADE, {"id": id_, "error": {"code": code, "message": "no"}, "usOut": 7}
+        )
+    ]
+    assert [type(event) for event in done] == [RequestDone]
+    assert done[0].reason is RejectReason.UNKNOWN_OUTCOME
+
+
 def order_body(**changes: object) -> Answer:
     body: Answer = {
         "order_id": "77",
@@ -938,6 +956,8 @@ def test_risk_waits_for_a_ready_session_and_cancels_do_not() -> None:
     peer.connect(Conn.MARKET, Conn.TRADE)
     peer.protocol.take_frames()
     peer.protocol.send(order(), peer.now_ns, 0)
+    quote = MassQuote(3, "btc-main", "q", (both(0),), UNTIL)
+    peer.protocol.send(quote, peer.now_ns, 0)
     assert peer.protocol.take_frames() == []
     peer.protocol.send(CancelAll(2, "", True), peer.now_ns, 0)
     (frame,) = peer.protocol.take_frames()
