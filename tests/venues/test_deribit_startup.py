@@ -386,14 +386,43 @@ def test_a_step_without_answer_gives_the_connection_up() -> None:
 
 def test_a_connection_given_up_is_told_once_and_can_be_opened_again() -> None:
     peer = ready_peer()
-    peer.tick(25)  # the scripted venue sends no heartbeats
+
+    def silent(_: dict[str, object]) -> object:
+        raise SilenceError
+
+    answers, peer.replies["public/test"] = peer.replies["public/test"], silent
+    peer.tick(1.9)
+    assert peer.methods(Conn.TRADE) == []
+    peer.tick(5.2)
     downs = [e for e in peer.events if isinstance(e, SessionChanged) and e.conn == Conn.TRADE]
     assert [event.phase for event in downs] == [SessionPhase.DOWN]
-    assert "silent" in downs[0].reason
+    assert downs[0].reason == "no reply to test in time"
+    peer.replies["public/test"] = answers
     assert peer.disconnect(Conn.TRADE) == []
     peer.connect(Conn.TRADE, Conn.MARKET)
     assert peer.phase(Conn.TRADE) is SessionPhase.READY
     assert peer.phase(Conn.MARKET) is SessionPhase.READY
+
+
+def test_a_quiet_session_is_asked_every_two_seconds_and_lives_by_its_answers() -> None:
+    peer = ready_peer()
+    peer.tick(60)
+    assert set(peer.methods(Conn.TRADE)) == {"public/test"}
+    assert 28 <= len(peer.methods(Conn.TRADE)) <= 30
+    assert not [event for event in peer.events if isinstance(event, SessionChanged)]
+
+
+def test_a_session_that_speaks_but_is_slow_to_answer_is_kept() -> None:
+    peer = ready_peer()
+    peer.holds = ("public/test",)
+    beat = {"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": "heartbeat"}}
+    peer.tick(2.1)
+    for _ in range(20):
+        for conn in Conn:
+            peer.say(conn, beat)
+        peer.tick(1)
+    assert not [event for event in peer.events if isinstance(event, SessionChanged)]
+    assert peer.methods(Conn.TRADE) == ["public/test"]
 
 
 def test_test_request_is_answered_at_once_and_traffic_keeps_the_session() -> None:
@@ -405,16 +434,16 @@ def test_test_request_is_answered_at_once_and_traffic_keeps_the_session() -> Non
             assert peer.say(conn, beat) == []
             peer.say(conn, quiet)
         peer.run()
-        peer.tick(9)
+        peer.tick(1.9)
     assert peer.methods(Conn.TRADE) == ["public/test"] * 6
     assert not [event for event in peer.events if isinstance(event, SessionChanged)]
 
 
 def keep_alive(peer: Peer, seconds: int) -> None:
-    for _ in range(seconds // 9):
+    for _ in range(seconds):
         for conn in Conn:
             peer.say(conn, {"jsonrpc": "2.0", "method": "heartbeat", "params": {"type": "x"}})
-        peer.tick(9)
+        peer.tick(1)
 
 
 def test_tokens_are_refreshed_at_four_fifths_of_their_life() -> None:

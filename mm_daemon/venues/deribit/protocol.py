@@ -58,6 +58,10 @@ _HEAD_BYTES = len(_HEAD)
 _LETTER_B = ord("b")
 _NS_PER_US = 1_000
 
+PROBE_NS = 2 * NS_PER_S
+"""A session that was silent for this long is asked whether it is there; where nothing comes within
+the time-out of a request it is given up. The venue's own heartbeat, 10 s at best, tells a half-open
+connection too late: its feed is quoted on for as long."""
 SUBSCRIBE_INTERVAL_NS = NS_PER_S // 3
 SUBSCRIBE_BURST = 9
 """A little under the venue's 3.3 calls a second and burst of 10, which 10028 would enforce."""
@@ -341,7 +345,7 @@ class DeribitProtocol:
                 if reason is not None:
                     return [*events, *self._opening.not_ready(session, reason, now_ns)]
                 if pending.ask is Ask.HEARTBEAT:
-                    session.liveness_ns = now_ns + 2 * self._settings.heartbeat_s * NS_PER_S
+                    session.liveness_ns = now_ns + PROBE_NS
                 startup.answered(pending, now_ns)
                 return events
 
@@ -419,16 +423,13 @@ class DeribitProtocol:
             if pending.ask in _INTENT_ASKS:
                 error = ErrorBody(LOCAL_TIMEOUT, "no reply in time")
                 events += self._outcomes.error(pending, error, Ns(0))
-            else:
+            elif pending.ask is not Ask.TEST or self._heard_ns(conn) <= pending.sent_ns:
                 silent = f"no reply to {pending.ask.value} in time"
         if session.liveness_ns is not None and session.liveness_ns <= now_ns:
-            limit_ns = 2 * self._settings.heartbeat_s * NS_PER_S
-            rx_ns = self._rx_ns[conn]
-            if conn is Conn.MARKET:
-                rx_ns = max(rx_ns, self._book_rx_ns)
-            session.liveness_ns = rx_ns + limit_ns
+            session.liveness_ns = self._heard_ns(conn) + PROBE_NS
             if session.liveness_ns <= now_ns:
-                silent = f"silent for {limit_ns // NS_PER_S} s"
+                session.liveness_ns = now_ns + PROBE_NS
+                session.ask(Ask.TEST, "public/test", {}, now_ns)
         if silent is not None:
             return events + self._drop(conn, silent)
         if session.refresh_ns is not None and session.refresh_ns <= now_ns:
@@ -437,6 +438,12 @@ class DeribitProtocol:
         if startup.retry_ns is not None and startup.retry_ns <= now_ns:
             startup.retry(now_ns)
         return events
+
+    def _heard_ns(self, conn: Conn) -> int:
+        """When the newest frame of a connection came."""
+        if conn is Conn.MARKET:
+            return max(self._rx_ns[conn], self._book_rx_ns)
+        return self._rx_ns[conn]
 
     def _drop(self, conn: Conn, reason: str) -> list[Event]:
         """Gives a connection up; the shell closes it and opens another."""
