@@ -48,7 +48,7 @@ class AdoptDesk:
         self._around = around
         self._scribe = scribe
         words = Words("adoption", "unknown_adoption", "expired_adoption")
-        self._waiting: Waiting[_Wanted] = Waiting(words, around.mono_ns)
+        self._waiting: Waiting[_Wanted] = Waiting(words, around.mono_ns, around.tokens.knows)
         self._pace = Pace("many_adoptions", around.mono_ns)
         self._judging = asyncio.Lock()
 

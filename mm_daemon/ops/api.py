@@ -26,6 +26,7 @@ from mm_daemon.ops.refusal import MEANINGS, RefusedError
 from mm_daemon.ops.routes import BY_PLACE, ROUTES, Route
 from mm_daemon.ops.scribe import Scribe
 from mm_daemon.ops.surroundings import Surroundings
+from mm_daemon.ops.token_file import KILL_PATIENCE_S, PATIENCE_S
 from mm_daemon.ops.trader_client import TraderAwayError
 
 KILL_PATH: Final = "/v1/kill"
@@ -90,6 +91,8 @@ class ControlApi:
 
     @web.middleware
     async def _authenticate(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        is_kill = request.path == KILL_PATH
+        await self._around.tokens.refresh(KILL_PATIENCE_S if is_kill else PATIENCE_S)
         request[ACTOR] = actor = self._actor(request)
         route = _route(request)
         if route is not None and actor.role < route.role:

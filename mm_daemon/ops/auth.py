@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 from collections import deque
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from typing import Any, Final
 FAILURES_MAX: Final = 20
 FAILURE_WINDOW_S: Final = 60.0
 FINGERPRINT_CHARS: Final = 12
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Role(IntEnum):
@@ -57,7 +59,9 @@ class TokenFault(Enum):
 
 
 @dataclass(frozen=True)
-class _Known:
+class Known:
+    """One token: whose it is, and until when."""
+
     actor: Actor
     expires_s: float | None
     """Wall time in seconds; None = never."""
@@ -66,9 +70,16 @@ class _Known:
 class TokenStore:
     """Tokens by the SHA-256 of their text."""
 
-    def __init__(self, known: dict[str, _Known]) -> None:
+    def __init__(self, known: dict[str, Known]) -> None:
         self._known = known
         self._failures: deque[float] = deque(maxlen=FAILURES_MAX)
+
+    def take(self, known: dict[str, Known]) -> None:
+        """Other tokens from now on; failures keep counting."""
+        self._known = known
+
+    def actors(self) -> list[Actor]:
+        return [one.actor for one in self._known.values()]
 
     def find(self, header: str, wall_s: float) -> Actor | TokenFault:
         """The actor of an `Authorization` header. Compares in constant time."""
@@ -106,22 +117,38 @@ def load_tokens(path: Path) -> TokenStore:
     if not path.exists():
         _create(path)
     try:
-        content = json.loads(path.read_text())
-        known = dict(_entry(one) for one in content["tokens"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise ValueError(f"{path}: not a readable token file: {error!r}") from error
-    return TokenStore(known)
+    return TokenStore(parse_tokens(content, path))
 
 
-def _entry(entry: dict[str, Any]) -> tuple[str, _Known]:
+def parse_tokens(content: bytes, path: Path) -> dict[str, Known]:
+    """By the SHA-256 of their text. Raises: ValueError naming the file and what is wrong."""
+    known: dict[str, Known] = {}
+    try:
+        for entry in json.loads(content)["tokens"]:
+            sha256, one = _entry(entry)
+            if sha256 in known:
+                raise ValueError(f"{one.actor.name} has the token of {known[sha256].actor.name}")
+            known[sha256] = one
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a readable token file: {error!r}") from error
+    return known
+
+
+def _entry(entry: dict[str, Any]) -> tuple[str, Known]:
     sha256 = str(entry["sha256"])
+    if _SHA256.fullmatch(sha256) is None:
+        # Not shown: it may be the token itself, put there by mistake.
+        raise ValueError(f"sha256 of {entry['name']} is not 64 hexadecimal digits")
     actor = Actor(str(entry["name"]), Role[entry["role"].upper()], sha256[:FINGERPRINT_CHARS])
     if "expires" not in entry:
-        return sha256, _Known(actor, None)
+        return sha256, Known(actor, None)
     expires = datetime.fromisoformat(entry["expires"])
     if expires.tzinfo is None:
         raise ValueError(f"expires {entry['expires']!r} of {actor.name} has no time zone")
-    return sha256, _Known(actor, expires.timestamp())
+    return sha256, Known(actor, expires.timestamp())
 
 
 def _create(path: Path) -> None:

@@ -164,6 +164,20 @@ class AuditCollector(Collector):
         )
 
 
+class TokensCollector(Collector):
+    """Whether the token file is what the tokens are: a removed token of a damaged file goes on."""
+
+    def __init__(self, problem: Callable[[], str]) -> None:
+        self._problem = problem
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "mm_tokens_usable",
+            "0 where the token file is damaged and older tokens are in force",
+            value=float(not self._problem()),
+        )
+
+
 class StoreCollector(Collector):
     """How the firm's store answers; only where there is one."""
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from mm_daemon.domain.permission import permission_names, task_names
 from mm_daemon.domain.views import VIEWS
 from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION, LeaseState
-from mm_daemon.ops.answers import Handler, json_response
+from mm_daemon.ops.answers import ACTOR, Handler, json_response
 from mm_daemon.ops.audit import tail
 from mm_daemon.ops.latch_watch import shown
 from mm_daemon.ops.openapi import document
@@ -80,6 +80,7 @@ class Reading:
             "resets_waiting": self._waiting_resets(),
             "adoptions_waiting": self._waiting_adoptions(),
             "audit_problem": around.audit.problem,
+            "tokens_problem": around.tokens.problem,
             "build": around.identity.build,
             "lease": around.lease(),
         }
@@ -100,7 +101,9 @@ class Reading:
         return json_response(document(str(self._around.identity.build.get("version", ""))))
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: one snapshot a second; a slow reader gets fewer, never a queue."""
+        """Server-sent events: one snapshot a second; a slow reader gets fewer, never a queue. It
+        ends with the token that opened it."""
+        tokens, actor = self._around.tokens, request[ACTOR]
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
@@ -120,3 +123,6 @@ class Reading:
                 return response
             sequence += 1
             await asyncio.sleep(STREAM_INTERVAL_S)
+            await tokens.refresh()
+            if not tokens.knows(actor):
+                return response

@@ -55,7 +55,7 @@ class ResetDesk:
         self._around = around
         self._scribe = scribe
         words = Words("reset", "unknown_reset", "expired_reset")
-        self._waiting: Waiting[_Wanted] = Waiting(words, around.mono_ns)
+        self._waiting: Waiting[_Wanted] = Waiting(words, around.mono_ns, around.tokens.knows)
         self._pace = Pace("many_resets", around.mono_ns)
         self._judging = asyncio.Lock()
 

@@ -33,17 +33,18 @@ from mm_daemon.ipc.page import (
 from mm_daemon.ops.answers import Handler
 from mm_daemon.ops.api import ControlApi
 from mm_daemon.ops.audit import AUDIT_FILE, AuditLog
-from mm_daemon.ops.auth import load_tokens
 from mm_daemon.ops.firm_kill import FirmKill, warn_without_store
 from mm_daemon.ops.idempotency import ANSWERS_FILE, AnswerStore
 from mm_daemon.ops.identity import identity_of_trader
 from mm_daemon.ops.latch_watch import LatchWatch
 from mm_daemon.ops.lease_setup import LeaseHouse, LeaseSettings, set_up_lease
 from mm_daemon.ops.logs import make_logger, write_line
-from mm_daemon.ops.metrics import AuditCollector, PageCollector, StoreCollector
+from mm_daemon.ops.metrics import AuditCollector, PageCollector, StoreCollector, TokensCollector
 from mm_daemon.ops.refusal import RefusedError
 from mm_daemon.ops.scribe import Scribe
 from mm_daemon.ops.surroundings import Identity, ResetRules, Surroundings
+from mm_daemon.ops.token_file import TokenFile
+from mm_daemon.ops.token_notes import follow_tokens
 from mm_daemon.ops.trader_client import TraderAwayError, TraderClient
 
 CONSOLE_HEADERS = {
@@ -103,6 +104,8 @@ async def _serve(settings: OpsSettings) -> None:
     registry = CollectorRegistry()
     around.watch.publish(registry)
     registry.register(AuditCollector(lambda: around.audit.problem))
+    registry.register(TokensCollector(lambda: around.tokens.problem))
+    follow_tokens(around.tokens, scribe, log)
     if around.audit.problem or (problem := around.watch.begin()):
         log.critical("audit_unusable", problem=around.audit.problem or problem)
     if house.bus is None:
@@ -156,7 +159,7 @@ def _surroundings(
         layout=layout,
         audit=audit,
         watch=LatchWatch(page, latch, scribe, wall_ns=time.time_ns, mono_ns=time.monotonic_ns),
-        tokens=load_tokens(settings.tokens_file),
+        tokens=TokenFile(settings.tokens_file),
         answers=AnswerStore(layout.state_dir / ANSWERS_FILE, time.time()),
         trader=trader,
         identity=identity,

@@ -11,10 +11,10 @@ from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.layout import Layout
 from mm_daemon.ipc.page import Page
 from mm_daemon.ops.audit import AuditLog
-from mm_daemon.ops.auth import TokenStore
 from mm_daemon.ops.firm_kill import FirmKill
 from mm_daemon.ops.idempotency import AnswerStore
 from mm_daemon.ops.latch_watch import LatchWatch
+from mm_daemon.ops.token_file import TokenFile
 from mm_daemon.ops.trader_client import TraderClient
 
 
@@ -44,7 +44,7 @@ class Surroundings:
     layout: Layout
     audit: AuditLog
     watch: LatchWatch
-    tokens: TokenStore
+    tokens: TokenFile
     answers: AnswerStore
     trader: TraderClient
     identity: Identity

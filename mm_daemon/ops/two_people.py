@@ -49,8 +49,12 @@ class Words:
 class Waiting(Generic[T]):
     """All of one kind."""
 
-    def __init__(self, words: Words, mono_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, words: Words, mono_ns: Callable[[], int], knows: Callable[[Actor], bool]
+    ) -> None:
+        """`knows`: whether the token of somebody who asked is still valid."""
         self._words = words
+        self._knows = knows
         self._mono_ns = mono_ns
         self._pending: dict[str, Pending[T]] = {}
 
@@ -81,6 +85,11 @@ class Waiting(Generic[T]):
             self.drop(request_id)
             raise RefusedError(
                 self._words.expired, f"the request waited for more than {EXPIRES_S} s: ask again"
+            )
+        if not self._knows(pending.by):
+            self.drop(request_id)
+            raise RefusedError(
+                self._words.unknown, f"the token that {pending.by.name} asked with was taken away"
             )
         if pending.by.name == second.name:
             raise RefusedError(

@@ -31,14 +31,16 @@ from mm_daemon.ipc.layout import Layout
 from mm_daemon.ipc.page import GENERATION_SEEN, Page
 from mm_daemon.ops.api import ControlApi
 from mm_daemon.ops.audit import AuditLog, tail
-from mm_daemon.ops.auth import load_tokens
 from mm_daemon.ops.idempotency import AnswerStore
 from mm_daemon.ops.latch_watch import LatchWatch
+from mm_daemon.ops.logs import make_logger
 from mm_daemon.ops.refusal import MEANINGS
 from mm_daemon.ops.routes import BY_PLACE
 from mm_daemon.ops.scribe import Scribe
 from mm_daemon.ops.service import console_handlers
 from mm_daemon.ops.surroundings import Identity, ResetRules, Surroundings
+from mm_daemon.ops.token_file import TokenFile
+from mm_daemon.ops.token_notes import follow_tokens
 from mm_daemon.ops.trader_client import TraderClient
 from mm_daemon.shell.ops_link import OpsLink
 
@@ -132,7 +134,7 @@ class Rig:
             look_again=self._look_again,
         )
         self.tokens_path = tmp_path / "tokens.json"
-        tokens = load_tokens(self.tokens_path)
+        tokens = TokenFile(self.tokens_path)
         self.plain: dict[str, str] = json.loads((tmp_path / "tokens.json.new").read_text())
         self.trader = TraderClient(self.layout.trader_socket, lambda line: None)
         self.audit = AuditLog(self.layout.state_dir / "audit.jsonl")
@@ -151,6 +153,7 @@ class Rig:
             mono_ns=lambda: self.mono_ns,
         )
         self.watch.begin()
+        follow_tokens(tokens, self.scribe, make_logger("critical", "ops"))
         self.around = Surroundings(
             page=self.page,
             latch=self.latch,
@@ -298,11 +301,10 @@ async def lose_trader(rig: Rig) -> None:
 
 
 def with_token(rig: Rig, name: str, role: str, **more: Any) -> str:
-    """Another token in the file, loaded; its plain text."""
+    """Another token in the file; its plain text."""
     plain = f"token of {name} {role} {sorted(more)}"
     content = json.loads(rig.tokens_path.read_text())
     digest = hashlib.sha256(plain.encode()).hexdigest()
     content["tokens"].append({"name": name, "role": role, "sha256": digest, **more})
     rig.tokens_path.write_text(json.dumps(content))
-    rig.around.tokens = load_tokens(rig.tokens_path)
     return plain
