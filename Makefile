@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 export NUMBA_CACHE_DIR ?= $(abspath $(VENV))/numba-cache
 
-.PHONY: run test lint bench lock simulate warm clean
+.PHONY: run test lint bench lock simulate mutants warm clean
 
 run: $(VENV)/.run
 	$(BIN)/mm-daemon run
@@ -30,6 +30,10 @@ SEEDS ?= 1
 simulate: $(VENV)/.run
 	for seed in $$(seq $(SEEDS)); do \
 		$(BIN)/mm-daemon simulate --scenario $(SCENARIO) --seed $$seed || exit 1; done
+
+# Plants faults in copies of the project, one at a time, and shows each caught: make mutants ARGS='--only NAME'
+mutants: $(VENV)/.test
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 # Compiles every kernel, so that the next start is a warm one.
 warm: $(VENV)/.run

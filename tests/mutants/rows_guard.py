@@ -1,0 +1,214 @@
+"""Faults in the guard: the parent that stops the rest when the rest hangs, dies or lies."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+GUARD_MUTANTS = (
+    Mutant(
+        "heartbeat-always-fresh",
+        "guard/watchdog.py",
+        "    if sample.loop != before.loop or we_paused:\n",
+        "    if sample.loop or we_paused:\n",
+        "A trader that hangs is never stopped.",
+        (
+            "guard/test_watchdog.py::test_stall_of_one_and_a_half_seconds_latches_a"
+            "nd_half_a_second_later_kills",
+        ),
+    ),
+    Mutant(
+        "stall-in-microseconds",
+        "guard/watchdog.py",
+        "    stall_ns: int = 1_500_000_000\n",
+        "    stall_ns: int = 1_500_000_000_000\n",
+        "A trader that hangs keeps its quotes up for 25 minutes.",
+        (
+            "guard/test_watchdog.py::test_stall_of_one_and_a_half_seconds_latches_a"
+            "nd_half_a_second_later_kills",
+        ),
+    ),
+    Mutant(
+        "woken-trader-forgiven",
+        "guard/watchdog.py",
+        "    if before.latched_ns is not None:\n",
+        "    if before.latched_ns is not None and sample.loop == before.loop:\n",
+        "A trader that was stopped for seconds quotes on with what it knew before.",
+        ("guard/test_watchdog.py::test_trader_that_wakes_after_the_latch_is_killed_all_the_same",),
+    ),
+    Mutant(
+        "own-pause-charged",
+        "guard/watchdog.py",
+        "    if sample.loop != before.loop or we_paused:\n",
+        "    if sample.loop != before.loop:\n",
+        "A host that slept for a second has its trader killed.",
+        ("guard/test_watchdog.py::test_time_in_which_the_guard_itself_did_not_run_is_not_charged",),
+    ),
+    Mutant(
+        "unseen-kill-not-swept",
+        "guard/watchdog.py",
+        "    is_unseen = sample.generation_seen < sample.generation and sample.is_sweep_wanted\n",
+        "    is_unseen = sample.generation_seen > sample.generation and sample.is_sweep_wanted\n",
+        "A kill that a blocked trader does not see is carried out by nobody.",
+        (
+            "guard/test_watchdog.py::test_wanted_sweep_that_the_gate_does_not_see_i"
+            "s_done_for_it_once",
+        ),
+    ),
+    Mutant(
+        "one-empty-read-is-enough",
+        "guard/sweep_client.py",
+        "                if is_once_empty and cancelled == 0:\n",
+        "                if cancelled == 0:\n",
+        "The guard believes one stale copy of an empty book.",
+        ("guard/test_sweep_client.py::test_empty_venue_still_takes_two_reads",),
+    ),
+    Mutant(
+        "cancelled-between-the-reads",
+        "guard/sweep_client.py",
+        "                if is_once_empty and cancelled == 0:\n",
+        "                if is_once_empty:\n",
+        "An order that appeared between the reads is taken for the last one.",
+        (
+            "guard/test_sweep_client.py::test_order_that_appears_between_the_reads_"
+            "starts_the_count_again",
+        ),
+    ),
+    Mutant(
+        "failed-cancel-confirms",
+        "guard/sweep_client.py",
+        "            if cancelled is not None and open_count == 0:\n",
+        "            cancelled = cancelled or 0\n            if open_count == 0:\n",
+        "A venue that refuses cancels is reported as swept.",
+        ("guard/test_sweep_client.py::test_failed_cancels_never_confirm_even_an_empty_venue",),
+    ),
+    Mutant(
+        "failed-read-is-empty",
+        "guard/sweep_client.py",
+        "                self._note(error)\n"
+        "                return None\n"
+        "            if found.count",
+        "                self._note(error)\n                continue\n            if found.count",
+        "A venue that does not answer is reported as empty.",
+        ("guard/test_sweep_client.py::test_garbled_reads_never_confirm",),
+    ),
+    Mutant(
+        "trader-believed-empty",
+        "guard/sweeper.py",
+        "        if wants_check and self._client.read_once() == 0:\n",
+        "        if wants_check:\n",
+        "A trader that says the venue is empty is not checked.",
+        ("guard/test_sweeper.py::test_check_agrees_with_one_empty_read_and_sweeps_otherwise",),
+    ),
+    Mutant(
+        "called-off-sweep-goes-on",
+        "guard/sweeper.py",
+        "        return self._is_stopping or self._epoch != self._running_epoch\n",
+        "        return self._is_stopping\n",
+        "After a reset the guard goes on cancelling what the desk quotes.",
+        ("guard/test_sweeper.py::test_called_off_sweep_ends_and_cancels_nothing_more",),
+    ),
+    Mutant(
+        "tenure-without-end",
+        "guard/lease_rule.py",
+        "        return self.fence > 0 and self.now_ns < self.until_ns\n",
+        "        return self.fence > 0\n",
+        "With ops dead a trader lives on under a lease that has lapsed.",
+        ("guard/test_lease_rule.py::test_dead_ops_is_a_lost_tenure_once_its_time_is_over",),
+    ),
+    Mutant(
+        "trader-of-an-older-tenure-lives",
+        "guard/lease_rule.py",
+        "        is_older = view.is_trader_running and view.trader_tenure not in (0, view.fence)\n",
+        "        is_older = False\n",
+        "Orders of an epoch that is no longer the newest go on leaving.",
+        ("guard/test_lease_rule.py::test_trader_of_another_tenure_is_ended_for_a_new_one",),
+    ),
+    Mutant(
+        "superseded-owner-sweeps",
+        "guard/lease_rule.py",
+        "        return after, Advice.END_SUPERSEDED\n",
+        "        return after, Advice.STOP\n",
+        "The owner that lost the shard cancels the quotes of the one that has it.",
+        ("guard/test_lease_rule.py::test_superseded_trader_is_ended_at_once",),
+    ),
+    Mutant(
+        "crashes-not-counted",
+        "guard/supervisor.py",
+        "        self._crash_times = [*recent, now]\n",
+        "        self._crash_times = recent\n",
+        "A trader that dies at every start is started for ever.",
+        (
+            "guard/test_supervisor.py::test_trader_that_keeps_crashing_ends_latched"
+            "_by_the_operators_source",
+        ),
+    ),
+    Mutant(
+        "started-before-swept",
+        "guard/supervisor.py",
+        "                if self._venue_is_swept(now_s) and child.may_start(now_s):\n",
+        "                if child.may_start(now_s):\n",
+        "After a crash a new trader quotes beside the orders of the dead one.",
+        ("guard/test_supervisor.py::test_killed_trader_is_swept_before_the_next_one_starts",),
+    ),
+    Mutant(
+        "crash-not-latched",
+        "guard/supervisor.py",
+        "        self._may_have_orders = True\n        self._raise(CRASH, reason)\n",
+        "        self._may_have_orders = True\n",
+        "After a crash quotes leave before the books are known again.",
+        ("guard/test_supervisor.py::test_killed_trader_is_swept_before_the_next_one_starts",),
+    ),
+    Mutant(
+        "crash-lifted-for-another-life",
+        "guard/supervisor.py",
+        "words[RECONCILED_INCARNATION] != self._incarnation:",
+        "not words[RECONCILED_INCARNATION]:",
+        "A life that has not reconciled is let go by the word of the one before.",
+        (
+            "guard/test_supervisor.py::test_operators_latch_outlives_crash_and_restart",
+            "guard/test_supervisor.py::test_killed_trader_is_swept_before_the_next_one_starts",
+        ),
+    ),
+    Mutant(
+        "stop-without-a-look",
+        "guard/supervisor.py",
+        "        if not self._may_have_orders:\n            is_confirmed = True\n",
+        "        if self._trader_code == EXIT_DONE or not self._may_have_orders:\n"
+        "            is_confirmed = True\n",
+        "A stop reports an empty venue on the trader's word alone.",
+        ("guard/test_supervisor.py::test_trader_that_claims_empty_is_checked",),
+    ),
+    Mutant(
+        "guards-key-handed-on",
+        "guard/supervisor.py",
+        '            "MM_PAGE": str(self._layout.page),\n',
+        '            "MM_PAGE": str(self._layout.page),\n'
+        '            "MM_SWEEP": str(self._settings.sweep),\n'
+        '            "MM_SECRET": self._settings.sweep.client.client_secret\n'
+        "            if self._settings.sweep\n"
+        '            else "",\n',
+        "A defect in the trader can spend the key that is kept for stopping it.",
+        ("guard/test_supervisor.py::test_children_learn_their_places_and_never_the_guards_key",),
+    ),
+    Mutant(
+        "sweep-counts-for-a-later-epoch",
+        "guard/sweeper.py",
+        "            if is_current and report.is_confirmed:\n"
+        "                self._confirmed_epoch = self._settled_epoch = self._running_epoch\n",
+        "            if report.is_confirmed:\n"
+        "                self._confirmed_epoch = self._settled_epoch = self._epoch\n",
+        "The venue counts as swept by reads from before the trader's last order.",
+        ("guard/test_sweeper.py::test_reads_of_the_epoch_before_confirm_no_later_one",),
+    ),
+    Mutant(
+        "failed-sync-counts-as-synced",
+        "guard/journal_sync.py",
+        "            self._fail(FAULT_SYNC, error)\n        else:\n            self._page",
+        "            self._fail(FAULT_SYNC, error)\n        if keeper:\n            self._page",
+        "A disk that takes nothing looks healthy.",
+        (
+            "guard/test_supervisor.py",
+            "ipc/test_journal.py",
+        ),
+    ),
+)

@@ -1,0 +1,286 @@
+"""Faults in who may do what, in what is remembered of it, and in the right to trade a shard."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+OPS_MUTANTS = (
+    Mutant(
+        "one-person-suffices",
+        "ops/reset_terms.py",
+        '    if entry.mask == PRESETS["hedge_only"] or entry.tasks & FLATTEN:\n'
+        "        return True\n",
+        "",
+        "One person lifts a flatten.",
+        ("ops/test_api_reset.py::test_levels_take_as_many_people_as_they_must",),
+    ),
+    Mutant(
+        "unknown-orders-at-a-reset",
+        "ops/reset_terms.py",
+        '    if status["unknown_orders"]:\n',
+        '    if status["unknown_orders"] < 0:\n',
+        "Quoting comes back while orders without an outcome may still trade.",
+        ("ops/test_api_reset.py::test_each_term_refuses_by_its_code",),
+    ),
+    Mutant(
+        "role-not-checked",
+        "ops/api.py",
+        "        if route is not None and actor.role < route.role:\n",
+        "        if route is None and actor.role < Role.VIEW:\n",
+        "Whoever may look may reset.",
+        (
+            "ops/test_api_access.py::test_every_role_reaches_exactly_its_routes_by_"
+            "exactly_their_methods",
+        ),
+    ),
+    Mutant(
+        "origin-not-checked",
+        "ops/api.py",
+        '        if request.method != "GET":\n            _require_same_origin(request)\n',
+        "",
+        "A page in an operator's browser resets the latch.",
+        ("ops/test_api_access.py::test_a_browser_of_another_site_acts_nowhere",),
+    ),
+    Mutant(
+        "token-by-its-beginning",
+        "ops/auth.py",
+        "            if hmac.compare_digest(sha256, digest):\n",
+        "            if hmac.compare_digest(sha256[:3], digest[:3]):\n",
+        "One of 4,096 guesses is a token.",
+        ("ops/test_auth.py::test_a_token_is_compared_to_its_end",),
+    ),
+    Mutant(
+        "token-without-end",
+        "ops/auth.py",
+        "        if found.expires_s is not None and wall_s >= found.expires_s:\n",
+        "        if found.expires_s is not None and wall_s < 0.0:\n",
+        "The token of someone who has left still opens the latch.",
+        ("ops/test_auth.py::test_a_token_ends_at_its_time",),
+    ),
+    Mutant(
+        "kill-says-seen-at-once",
+        "ops/acting.py",
+        "        while words[GENERATION_SEEN] < generation:\n",
+        "        while words[GENERATION_SEEN] < generation - 1:\n",
+        "A kill returns while a quote is still on its way out.",
+        (
+            "ops/test_api_kill_path.py::test_a_gate_that_does_not_answer_is_said_an"
+            "d_the_page_is_latched",
+        ),
+    ),
+    Mutant(
+        "kill-waits-for-its-line",
+        "ops/acting.py",
+        "        raised = self._raise(actor, order)\n        problems: list[str] = [order.fault]\n",
+        '        await asyncio.to_thread(self._scribe.write, "kill_asked")\n'
+        "        raised = self._raise(actor, order)\n"
+        "        problems: list[str] = [order.fault]\n",
+        "A full disk stops a kill.",
+        ("ops/test_api_kill_path.py::test_the_page_is_latched_whatever_fails_beside_it",),
+    ),
+    Mutant(
+        "kill-not-made-durable",
+        "ops/acting.py",
+        'self._step("durable", lambda: asyncio.to_thread(around.latch.persist))',
+        'self._step("durable", lambda: asyncio.sleep(0))',
+        "A kill is forgotten by the next start.",
+        ("ops/test_api.py::test_kill_returns_after_the_gate_has_seen_it_and_is_durable",),
+    ),
+    Mutant(
+        "idempotency-key-ignored",
+        "ops/acting.py",
+        "        if known is not None:\n"
+        "            return await self._again(request, key, known)\n",
+        "",
+        "A request that a proxy repeats is carried out twice.",
+        (
+            "ops/test_api_access.py::test_a_repeated_request_is_answered_the_same_a"
+            "nd_carried_out_once",
+        ),
+    ),
+    Mutant(
+        "key-of-another-person",
+        "ops/idempotency.py",
+        '        owner, digest = f"{person} {key}", sha256_of(request)\n',
+        '        owner, digest = f" {key}", sha256_of(request)\n',
+        "One person is answered with what another was told.",
+        (
+            "ops/test_api_access.py::test_a_repeated_request_is_answered_the_same_a"
+            "nd_carried_out_once",
+        ),
+    ),
+    Mutant(
+        "chain-without-the-line-before",
+        "ops/audit.py",
+        '            body["prev"] = self._last\n',
+        '            body["prev"] = GENESIS\n',
+        "A line can be taken out of the audit log and nobody sees it.",
+        ("ops/test_audit.py::test_untouched_chain_verifies_over_restarts",),
+    ),
+    Mutant(
+        "chain-not-compared",
+        "ops/audit.py",
+        '    if body.get("prev") != expected:\n',
+        '    if not body.get("prev"):\n',
+        "The check of the audit log passes over a missing line.",
+        ("ops/test_audit.py::test_removed_line_is_noticed_at_the_next_one",),
+    ),
+    Mutant(
+        "hash-not-compared",
+        "ops/audit.py",
+        '    if _digest(body) != digest or _line(body, digest) != line + b"\\n":\n',
+        "    if len(digest) != len(GENESIS):\n",
+        "A line of the audit log can be rewritten.",
+        ("ops/test_audit.py::test_changed_line_is_named_with_what_was_expected",),
+    ),
+    Mutant(
+        "damaged-log-continued",
+        "ops/audit.py",
+        "            if self.problem:\n"
+        "                raise AuditError(self.problem)\n"
+        "            self._require",
+        "            self._require",
+        "After a tampering the log goes on as if nothing had been.",
+        (
+            "ops/test_audit.py::test_damage_in_the_middle_refuses_every_further_lin"
+            "e_and_stays_as_it_is",
+        ),
+    ),
+    Mutant(
+        "epoch-may-fall",
+        "ops/durable_number.py",
+        "        if number <= self.read():\n            return\n",
+        "",
+        "A store restored from an old copy hands out an epoch that was used.",
+        ("ops/test_permit.py::test_durable_number_never_falls",),
+    ),
+    Mutant(
+        "tenure-before-it-is-durable",
+        "ops/lease_keeper.py",
+        "            await asyncio.to_thread(self._epochs.raise_to, grant.tenure)\n",
+        "            await asyncio.sleep(0)\n",
+        "A host that crashes uses its epoch once more.",
+        ("ops/test_lease_keeper.py::test_tenure_is_durable_before_the_page_shows_it",),
+    ),
+    Mutant(
+        "lease-from-the-answer",
+        "ops/lease.py",
+        "        return replace(self, asked_ns=asked_ns, until_ns=asked_ns + times.hold_ns)\n",
+        "        return replace(self, asked_ns=asked_ns, until_ns=self.until_ns + times.hold_ns)\n",
+        "A slow store lets two owners trade one shard.",
+        ("ops/test_lease.py::test_holder_stops_by_its_own_clock_and_may_come_back",),
+    ),
+    Mutant(
+        "renewed-after-it-was-lost",
+        "ops/lease_keeper.py",
+        "            self._lease = self._lease.lost(to_another=bool(answer.holder))\n"
+        "            return\n",
+        '            self._log.info("lease_kept")\n',
+        "An owner that the store no longer names goes on quoting.",
+        (
+            "ops/test_lease_keeper.py::test_older_owner_that_was_cut_off_stops_firs"
+            "t_and_is_superseded",
+        ),
+    ),
+    Mutant(
+        "new-owner-does-not-wait",
+        "ops/lease.py",
+        "            quote_from_ns=now_ns + times.settle_ns(left_ns),\n",
+        "            quote_from_ns=now_ns,\n",
+        "A new owner quotes beside the last orders of the one before.",
+        ("ops/test_lease.py::test_new_owner_waits_for_what_the_former_one_may_have_sent",),
+    ),
+    Mutant(
+        "fence-not-compared",
+        "ops/tenure_page.py",
+        "        if standing.state is LeaseState.HELD and self._words[TRADER_TENURE] == "
+        "standing.fence:\n",
+        "        if standing.state is LeaseState.HELD:\n",
+        "A trader of an older epoch is given the permit of the new one.",
+        ("ops/test_tenure_page.py::test_permit_is_for_a_trader_of_the_tenure_that_is_held",),
+    ),
+    Mutant(
+        "permit-outlives-its-lease",
+        "ops/lease.py",
+        "        return min(self.asked_ns + times.permit_ns, self.until_ns)\n",
+        "        return self.asked_ns + times.ttl_ns\n",
+        "Quotes leave after the lease has lapsed.",
+        ("ops/test_lease.py::test_permit_counts_from_before_the_question_was_sent",),
+    ),
+    Mutant(
+        "renewal-by-anybody",
+        "ops/redis_scripts.py",
+        "  if owner ~= mine then return with_firm({'refused', owner or '', '', ''}) end\n",
+        "",
+        "The owner before renews the lease of the one that took over.",
+        ("ops/test_redis_bus.py::test_stale_owners_renewal_is_refused_and_changes_nothing",),
+    ),
+    Mutant(
+        "firms-kill-lifted-by-an-empty-store",
+        "ops/firm_latch.py",
+        "        elif entry is not None and firm.generation > self._generation:\n",
+        "        elif entry is not None and firm.generation != self._generation:\n",
+        "A store that was emptied lifts the kill of the whole firm.",
+        ("ops/test_lease_keeper.py::test_emptied_store_lifts_no_kill_and_is_told_of_it_again",),
+    ),
+    Mutant(
+        "valid-kill-throttled",
+        "ops/api.py",
+        "        found = tokens.find(header, self._around.wall_ns() / _NS_PER_S)\n",
+        "        found = tokens.find(header, self._around.wall_ns() / _NS_PER_S)\n"
+        "        if tokens.is_throttled(self._around.mono_ns() / _NS_PER_S):\n"
+        '            raise RefusedError("throttled", "too many wrong tokens: wait a minute")\n',
+        "Somebody with wrong tokens keeps the operator from a kill.",
+        ("ops/test_api_access.py::test_wrong_tokens_are_throttled_and_a_valid_kill_is_not",),
+    ),
+    Mutant(
+        "reset-by-the-same-person",
+        "ops/two_people.py",
+        "        if pending.by.name == second.name:\n",
+        "        if pending.by.fingerprint == second.fingerprint:\n",
+        "One person with two tokens lifts what two people must.",
+        ("ops/test_api_reset.py::test_the_same_person_is_not_two_also_with_another_token",),
+    ),
+    Mutant(
+        "request-outlives-its-time",
+        "ops/two_people.py",
+        "        if pending.expires_in_s(self._mono_ns()) <= 0:\n"
+        "            self.drop(request_id)\n",
+        "        if pending.expires_in_s(self._mono_ns()) < -1e9:\n"
+        "            self.drop(request_id)\n",
+        "A request of yesterday is approved today.",
+        ("ops/test_api_reset.py::test_a_request_ends_after_its_time",),
+    ),
+    Mutant(
+        "request-outlives-a-kill",
+        "ops/two_people.py",
+        "        gone = tuple(self._pending)\n        self._pending.clear()\n",
+        "        gone = tuple(self._pending)\n",
+        "A reset that was asked for before a kill lifts it.",
+        ("ops/test_api_reset.py::test_a_kill_drops_what_waited_also_where_it_repeats_itself",),
+    ),
+    Mutant(
+        "approval-without-a-look",
+        "ops/reset_desk.py",
+        "await self._judge(pending.what.generation, pending.what.scope)",
+        "await self._judge(self._around.latch.state().generation, pending.what.scope)",
+        "An approval lifts a latch that its people have not seen.",
+        ("ops/test_api_reset.py::test_a_latch_that_changed_meanwhile_ends_the_request",),
+    ),
+    Mutant(
+        "approval-counts-twice",
+        "ops/reset_desk.py",
+        "            self._waiting.drop(pending.request_id)\n            return 200, answer\n",
+        "            return 200, answer\n",
+        "An old approval can be sent again after the next kill.",
+        ("ops/test_api_reset.py::test_an_approval_counts_once",),
+    ),
+    Mutant(
+        "lifted-without-its-line",
+        "ops/reset_desk.py",
+        '            raise RefusedError("audit_unwritable", str(error)) from error\n',
+        '            await self._scribe.write_soon("reset_line_missing", error=str(error))\n',
+        "A latch is lifted and nobody can say by whom.",
+        ("ops/test_api_reset.py::test_nothing_is_lifted_without_its_line",),
+    ),
+)
