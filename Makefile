@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 export NUMBA_CACHE_DIR ?= $(abspath $(VENV))/numba-cache
 
-.PHONY: run test lint bench lock simulate mutants warm clean
+.PHONY: run test lint bench endurance lock simulate mutants warm clean
 
 run: $(VENV)/.run
 	$(BIN)/mm-daemon run
@@ -34,6 +34,13 @@ simulate: $(VENV)/.run
 # Plants faults in copies of the project, one at a time, and shows each caught: make mutants ARGS='--only NAME'
 mutants: $(VENV)/.test
 	$(BIN)/python -m tests.mutants $(ARGS)
+
+# Crashes, kills and hangs of real processes, judged by the venue's own record; COUNT of each.
+COUNT ?= 6
+DRILLS ?= sigkill kill guard
+endurance: $(VENV)/.test
+	for drill in $(DRILLS); do \
+		$(BIN)/python -m tests.wire.endurance $$drill --count $(COUNT) || exit 1; done
 
 # Compiles every kernel, so that the next start is a warm one.
 warm: $(VENV)/.run

@@ -19,7 +19,7 @@ from mm_daemon.sim.exchange import Exchange
 from mm_daemon.sim.scenario import Scenario, ScenarioError, parse_scenario
 from mm_daemon.sim.world import World, WorldConfig, exchange_config
 
-TIERS: Final = {"top": 1, "1": 1, "2": 2, "3": 3, "4": 4}
+TIERS: Final = {"top": 1, "1": 1, "2": 2, "3": 3, "4": 4, "load": 0}
 LISTEN_DEFAULT: Final = "127.0.0.1:8712"
 
 

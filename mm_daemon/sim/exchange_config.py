@@ -19,8 +19,15 @@ from mm_daemon.sim.exchange_types import (
 from mm_daemon.sim.spec import MINUTE_US, SECOND_US
 
 # Matching-engine tiers by seven-day volume (top: above $25M), and the quote limits that a
-# market maker of that tier is granted here; the account summary states them.
+# market maker of that tier is granted here; the account summary states them. Tier 0 is no tier of
+# the venue's: a grant so wide that the client is the bound, for tests under load.
 TIERS: Final[dict[int, dict[CreditClass, RateLimit]]] = {
+    0: {
+        CreditClass.MATCHING: RateLimit(rate=1_000, burst=2_000),
+        CreditClass.MAXIMUM_QUOTES: RateLimit(rate=10_000, burst=20_000),
+        CreditClass.MAXIMUM_MASS_QUOTES: RateLimit(rate=1_000, burst=2_000),
+        CreditClass.GUARANTEED_MASS_QUOTES: RateLimit(rate=2, burst=2),
+    },
     1: {
         CreditClass.MATCHING: RateLimit(rate=30, burst=100),
         CreditClass.MAXIMUM_QUOTES: RateLimit(rate=500, burst=1000),

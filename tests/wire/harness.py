@@ -179,10 +179,12 @@ class Venue:
         *,
         seed: int = 7,
         scenario: str = "calm",
+        tier: str = "top",
+        speed: float = 1.0,
         underlyings: tuple[str, ...] = ("BTC",),
     ) -> None:
         argv = [sys.executable, "-m", "tests.wire.venue_process", str(self.port), str(seed)]
-        self._launch([*argv, scenario, *underlyings])
+        self._launch([*argv, scenario, tier, str(speed), *underlyings])
 
     def start_shipped(self, *, seed: int = 7, scenario: str = "calm") -> None:
         """The command itself, with its whole listing."""

@@ -1,6 +1,6 @@
 """The simulated venue as a process with fewer underlyings than `mm-daemon venue` lists.
 
-    python -m tests.wire.venue_process PORT SEED SCENARIO UNDERLYING...
+    python -m tests.wire.venue_process PORT SEED SCENARIO TIER SPEED UNDERLYING...
 
 The same server, world and face; one underlying costs half of the CPU, which a test machine shares
 with the daemon it tests.
@@ -16,14 +16,15 @@ import uvloop
 from mm_daemon.shell.venue_main import build_server
 
 
-async def _serve(port: int, seed: int, scenario: str, underlyings: tuple[str, ...]) -> None:
+async def _serve(arguments: list[str]) -> None:
+    port, seed, scenario, tier, speed, *underlyings = arguments
     server = build_server(
         f"127.0.0.1:{port}",
-        seed=seed,
+        seed=int(seed),
         scenario=scenario,
-        speed=1.0,
-        tier="top",
-        underlyings=underlyings,
+        speed=float(speed),
+        tier=tier,
+        underlyings=tuple(underlyings),
     )
     await server.start()
     try:
@@ -34,10 +35,9 @@ async def _serve(port: int, seed: int, scenario: str, underlyings: tuple[str, ..
 
 
 def main() -> None:
-    port, seed, scenario, *underlyings = sys.argv[1:]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        uvloop.run(_serve(int(port), int(seed), scenario, tuple(underlyings)))
+        uvloop.run(_serve(sys.argv[1:]))
     except KeyboardInterrupt:
         return
 
