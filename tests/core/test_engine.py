@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from mm_daemon.core import warm_up
 from mm_daemon.core.engine import Engine
 from mm_daemon.domain.events import (
     BookLost,
@@ -24,11 +25,18 @@ from mm_daemon.domain.inputs import (
     TraderKnob,
     Withheld,
 )
-from mm_daemon.domain.intents import CancelAll, CancelQuotes, MassQuote, ReadOpenOrders, ReadTrades
+from mm_daemon.domain.intents import (
+    CancelAll,
+    CancelQuotes,
+    MassQuote,
+    ReadOpenOrders,
+    ReadPositions,
+    ReadTrades,
+)
 from mm_daemon.domain.orders import FillEvidence, Side
 from mm_daemon.domain.outputs import CheckpointRecord, Drained, FillRecord, QuoteRecord
 from mm_daemon.domain.permission import PERMISSION_ALL, SWEEP
-from mm_daemon.domain.units import CoinE8, Lots, Ns
+from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, CoinE8, Lots, Ns
 from tests.node.engine_world import Bench
 
 OPTIONS_PER_UNDERLYING = 28
@@ -161,6 +169,59 @@ def test_trading_session_that_returns_reconciles_before_quoting() -> None:
     bench.run(30)
     kinds = [type(one) for one in bench.since(mark)]
     assert kinds.index(ReadTrades) < kinds.index(ReadOpenOrders) < kinds.index(MassQuote)
+
+
+def test_trading_session_that_returns_to_books_that_differ_does_not_quote() -> None:
+    bench = Bench().quoting()
+    bench.see(fill_of(bench, Side.SELL))
+    bench.see(SessionChanged(int(Conn.TRADE), SessionPhase.DOWN, "gone"))
+    mark = len(bench.intents)
+    bench.see(SessionChanged(int(Conn.TRADE), SessionPhase.READY, ""))
+    bench.run(30)
+    kinds = {type(one) for one in bench.since(mark)}
+    assert ReadPositions in kinds, "the venue was asked, and says that nothing is held"
+    assert MassQuote not in kinds
+    assert not bench.engine.standing().is_reconciled
+
+
+def test_fill_that_comes_while_the_first_picture_is_taken_is_booked_after_it() -> None:
+    lender = Bench().quoting()
+    fill = fill_of(lender, Side.BUY)
+    bench = Bench()
+    bench.feed(bench.start)
+    bench.feed(LatchChanged(generation=1, permission=PERMISSION_ALL, tasks=0))
+    bench.feed(PermitChanged(deadline_ns=Ns(bench.now + NS_PER_DAY)))
+    bench.venue_answers = False
+    bench.see(InstrumentsRead(0, bench.instruments), *warm_up._account())
+    bench.run(2)
+    bench.see(fill)
+    state = bench.engine.state
+    assert state is not None
+    assert not state.portfolio.position_lots.any()
+    bench.venue_answers = True
+    bench.now += 30 * NS_PER_S
+    bench.run(20)
+    assert state.portfolio.position_lots[fill.instrument_id] == 1
+    records = [one for one in bench.outputs if isinstance(one, FillRecord)]
+    assert [one.fill.trade_id for one in records] == [fill.trade_id]
+
+
+def test_quotes_without_an_answer_are_not_sent_again() -> None:
+    bench = Bench().quoting()
+    bench.venue_answers = False
+    bench.feed(TraderKnob("width", "", 0, "", 1.5, "trader"))
+    mark = len(bench.intents)
+    bench.run(5)
+    sent = [
+        (entry.instrument_id, side)
+        for one in bench.since(mark)
+        if isinstance(one, MassQuote)
+        for entry in one.entries
+        for side, lots in ((Side.BUY, entry.bid_lots), (Side.SELL, entry.ask_lots))
+        if lots is not None
+    ]
+    assert sent
+    assert len(sent) == len(set(sent))
 
 
 def test_lost_trading_session_ends_what_was_reconciled_at_once() -> None:

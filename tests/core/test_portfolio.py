@@ -150,7 +150,9 @@ def test_a_fill_is_booked_once_per_family_trade_and_order(books: Portfolio) -> N
     assert books.book(flipped) is Booking.APPLIED, "one trade id may fill two orders"
     other = fill("7", LINEAR_CALL, Side.BUY, 10, 2_000.0)
     assert books.book(other) is Booking.APPLIED, "trade ids are per currency"
-    assert int(books.position_lots[CALL]) == 20
+    more = fill("8", CALL, Side.BUY, 10, 0.05)
+    assert books.book(more) is Booking.APPLIED, "one order may fill in two trades"
+    assert int(books.position_lots[CALL]) == 30
     assert books.duplicates == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from mm_daemon.core.outbox import Outbox
@@ -268,3 +269,27 @@ def test_a_kill_waits_for_a_hedge_that_left_last(bench: Bench) -> None:
         assert sweep.open_orders == -1, "nothing was read yet"
     bench.run(40)
     assert sweep.open_orders == 0
+
+
+def test_a_stop_sends_no_hedge(bench: Bench) -> None:
+    bench.see(perpetual_fill(bench, 10_000))
+    mark = len(bench.intents)
+    bench.feed(Drain("test"))
+    bench.run(10)
+    assert not [one for one in bench.since(mark) if isinstance(one, PlaceOrder)]
+
+
+def test_a_flatten_hedges_nothing_before_its_sweep_is_over(bench: Bench) -> None:
+    """What is sent meanwhile may be filled after the venue was found empty."""
+    bench.see(perpetual_fill(bench, 10_000))
+    option = next(id_ for id_, _ in bench.resting if bench.instruments[id_].underlying == "BTC")
+    held = msgspec.structs.replace(perpetual_fill(bench, 5), instrument_id=option, trade_id="O1")
+    bench.see(msgspec.structs.replace(held, price_e8=5_000_000))
+    mark = len(bench.intents)
+    latched(bench, 2, firm=PRESETS["flatten"])
+    while bench.engine.standing().swept_generation < 2:
+        bench.run(1)
+        orders = [one for one in bench.since(mark) if isinstance(one, PlaceOrder)]
+        assert orders == [] or bench.engine.standing().swept_generation == 2
+    bench.run(10)
+    assert [one for one in bench.since(mark) if isinstance(one, PlaceOrder)]

@@ -22,6 +22,7 @@ from mm_daemon.ipc.layout import Layout
 from mm_daemon.ipc.page import (
     CRASH_COUNT,
     GUARD_PID,
+    PROGRESS_LOOP,
     RECONCILED_INCARNATION,
     SWEPT_GENERATION,
     TRADER_PID,
@@ -220,6 +221,18 @@ def test_killed_trader_is_swept_before_the_next_one_starts(guard: Guard, venue: 
     assert guard.stop() == 0
     assert venue.orders == {}
     assert guard.latch().load().effective() == OPEN
+
+
+def test_crash_stays_latched_until_the_new_life_has_reconciled(guard: Guard) -> None:
+    guard.lives = {"2": "unsure"}
+    guard.start()
+    page = guard.reconciled(1)
+    os.kill(page.words[TRADER_PID], signal.SIGKILL)
+    guard.life(2)
+    until(lambda: page.words[PROGRESS_LOOP] > 100, "a second life that lives")
+    assert page.permission == 0
+    assert guard.latch().load().entry(CRASH) is not None
+    assert guard.stop() == 0
 
 
 @pytest.mark.parametrize("how", ["stopped", "blocked"])

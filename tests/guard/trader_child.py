@@ -1,7 +1,7 @@
 """A trader as far as the guard can tell: it ticks, places orders, reconciles, drains on SIGTERM.
 
 Arguments: the venue's port, the directory it leaves notes in, and what each of its lives does, as
-JSON by incarnation: "crash", "block", "unusable", "unconfirmed", "ignore_term", "end".
+JSON by incarnation: "crash", "block", "unusable", "unconfirmed", "ignore_term", "end", "unsure".
 """
 
 import http.client
@@ -53,7 +53,8 @@ def main() -> int:
     while not stopping:
         page.words[PROGRESS_LOOP] += 1
         page.words[GENERATION_SEEN] = page.generation
-        page.words[RECONCILED_INCARNATION] = int(incarnation)
+        if life != "unsure":
+            page.words[RECONCILED_INCARNATION] = int(incarnation)
         page.trader_state = TraderState.RUNNING
         if life == "block" and (notes / "block").exists():
             while True:

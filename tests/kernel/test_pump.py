@@ -86,6 +86,8 @@ class Log2:
     def __init__(self) -> None:
         self.lines: list[tuple[str, object]] = []
         self.tape_fails = False
+        self.failing = ""
+        """The journal that fails; empty = all."""
 
     def journal(self, name: str) -> JournalProbe:
         return JournalProbe(self, name)
@@ -97,7 +99,7 @@ class JournalProbe:
         self.name = name
 
     def append(self, record_type: int, flags: int, ts_ns: int, payload: bytes, /) -> None:
-        if self.log.tape_fails:
+        if self.log.tape_fails and self.log.failing in ("", self.name):
             raise JournalError("disk full")
         self.log.lines.append((self.name, (record_type, flags, payload)))
 
@@ -250,9 +252,12 @@ def test_a_life_without_a_step_or_with_a_defect_has_no_seal(page: Page) -> None:
     assert [record[0] for _, record in broken.log.lines] == [FLUSH_IN]  # type: ignore[index]
 
 
-def test_dead_journal_stops_risk_lets_cancels_pass_and_tells_the_node(page: Page) -> None:
+@pytest.mark.parametrize("failing", ["tape", "ledger", ""])
+def test_dead_journal_stops_risk_lets_cancels_pass_and_tells_the_node(
+    page: Page, failing: str
+) -> None:
     rig = Rig(page, {Flush: [ORDER, FRAME, CANCEL]})
-    rig.log.tape_fails = True
+    rig.log.tape_fails, rig.log.failing = True, failing
     rig.pump.feed(Flush())
     assert [payload for name, payload in rig.log.lines if name == "socket"] == [b"safe"]
     assert Withheld(request_id=5, reason="no sound journal") in rig.node.inputs

@@ -159,15 +159,13 @@ GUARD_MUTANTS = (
         ("guard/test_supervisor.py::test_killed_trader_is_swept_before_the_next_one_starts",),
     ),
     Mutant(
-        "crash-lifted-for-another-life",
+        "crash-lifted-before-the-books-are-known",
         "guard/supervisor.py",
-        "words[RECONCILED_INCARNATION] != self._incarnation:",
-        "not words[RECONCILED_INCARNATION]:",
-        "A life that has not reconciled is let go by the word of the one before.",
-        (
-            "guard/test_supervisor.py::test_operators_latch_outlives_crash_and_restart",
-            "guard/test_supervisor.py::test_killed_trader_is_swept_before_the_next_one_starts",
-        ),
+        "        if not self._trader.is_running or "
+        "words[RECONCILED_INCARNATION] != self._incarnation:\n",
+        "        if not self._trader.is_running:\n",
+        "After a crash quotes leave before the new life has asked what was filled.",
+        ("guard/test_supervisor.py::test_crash_stays_latched_until_the_new_life_has_reconciled",),
     ),
     Mutant(
         "stop-without-a-look",

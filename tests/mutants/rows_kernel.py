@@ -208,7 +208,7 @@ KERNEL_MUTANTS = (
         "                    self._write_file(after)\n"
         "                    return after\n",
         "Quoting begins although the reset could not be written, and the next start is killed.",
-        ("ops/test_api_reset.py::test_nothing_is_lifted_where_the_file_cannot_be_written",),
+        ("ipc/test_latch.py::test_raise_during_a_reset_wins_and_the_file_says_so",),
     ),
     Mutant(
         "scope-word-after-the-latch-word",

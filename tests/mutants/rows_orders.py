@@ -74,10 +74,7 @@ ORDER_MUTANTS = (
         "    if reason is RejectReason.UNKNOWN_OUTCOME:\n        order.is_suspect = True\n",
         "    if False:\n        order.is_suspect = True\n",
         "An order without an answer counts as none while it trades.",
-        (
-            "core/test_working_orders.py::test_a_late_answer_still_resolves_an_unknown",
-            "core/test_working_orders.py::test_unknown_is_not_rejected",
-        ),
+        ("core/test_working_orders.py::test_an_order_that_may_still_arrive_is_not_absent",),
     ),
     Mutant(
         "unknown-quote-forgotten",
@@ -344,10 +341,7 @@ ORDER_MUTANTS = (
         "        if whole and not s.modes.is_reconciled:\n",
         "Quoting begins on books that differ from the venue's.",
         (
-            "core/test_controls_system.py",
-            "core/test_reconcile.py",
-            "core/test_engine.py",
-            "core/test_adjustments.py",
+            "core/test_engine.py::test_trading_session_that_returns_to_books_that_differ_does_not_quote",
         ),
     ),
     Mutant(
@@ -357,9 +351,7 @@ ORDER_MUTANTS = (
         "            pass\n",
         "A fill that comes while the first picture is taken is lost.",
         (
-            "core/test_engine.py",
-            "core/test_lifecycle_peers.py",
-            "core/test_account_equality.py",
+            "core/test_engine.py::test_fill_that_comes_while_the_first_picture_is_taken_is_booked_after_it",
         ),
     ),
     Mutant(
@@ -368,12 +360,7 @@ ORDER_MUTANTS = (
         "            not self.is_draining\n            and self.phases",
         "            self.phases",
         "A hedge fills after the stop found the venue empty.",
-        (
-            "core/test_engine.py",
-            "core/test_sweep.py",
-            "core/test_flatten.py",
-            "core/test_hedger.py",
-        ),
+        ("core/test_sweep.py::test_a_stop_sends_no_hedge",),
     ),
     Mutant(
         "hedge-during-a-sweep",
@@ -381,11 +368,7 @@ ORDER_MUTANTS = (
         "            if not s.modes.may_hedge(name) or not self._is_swept(name):\n",
         "            if not s.modes.may_hedge(name):\n",
         "A hedge of the flatten starts while its sweep still cancels.",
-        (
-            "core/test_sweep.py",
-            "core/test_flatten.py",
-            "core/test_engine.py",
-        ),
+        ("core/test_sweep.py::test_a_flatten_hedges_nothing_before_its_sweep_is_over",),
     ),
     Mutant(
         "decision-ignores-its-scope",
@@ -405,9 +388,6 @@ ORDER_MUTANTS = (
         "        s.working.register(allowed, now_ns)\n",
         "",
         "Every flush quotes the whole limit once more.",
-        (
-            "core/test_engine.py::test_market_at_rest_needs_no_more_messages",
-            "core/test_worst_case.py",
-        ),
+        ("core/test_engine.py::test_quotes_without_an_answer_are_not_sent_again",),
     ),
 )

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mm_daemon.domain.permission import PRESETS, Mask
+from mm_daemon.ipc.page import GENERATION_SEEN
 from tests.ops.rig import Door, Rig, lose_trader, serving
 from tests.ops.test_audit import file_size_limited_to
 
@@ -89,6 +90,7 @@ async def test_the_page_is_latched_whatever_fails_beside_it(
 
 async def test_a_gate_that_does_not_answer_is_said_and_the_page_is_latched(tmp_path: Path) -> None:
     async with serving(tmp_path) as (rig, door):
+        rig.page.words[GENERATION_SEEN] = rig.page.generation
         rig.gate_is_alive = False
 
         async def move_the_clock() -> None:
