@@ -145,8 +145,8 @@ GUARD_MUTANTS = (
     Mutant(
         "started-before-swept",
         "guard/supervisor.py",
-        "                if self._venue_is_swept(now_s) and child.may_start(now_s):\n",
-        "                if child.may_start(now_s):\n",
+        " and child.may_start(now_s):\n",
+        " or child.may_start(now_s):\n",
         "After a crash a new trader quotes beside the orders of the dead one.",
         ("guard/test_supervisor.py::test_killed_trader_is_swept_before_the_next_one_starts",),
     ),
@@ -161,9 +161,8 @@ GUARD_MUTANTS = (
     Mutant(
         "crash-lifted-before-the-books-are-known",
         "guard/supervisor.py",
-        "        if not self._trader.is_running or "
-        "words[RECONCILED_INCARNATION] != self._incarnation:\n",
-        "        if not self._trader.is_running:\n",
+        "            return\n        self._trader.note_healthy()\n",
+        "            pass\n        self._trader.note_healthy()\n",
         "After a crash quotes leave before the new life has asked what was filled.",
         ("guard/test_supervisor.py::test_crash_stays_latched_until_the_new_life_has_reconciled",),
     ),
