@@ -41,6 +41,8 @@ class QuoteDesk:
         self._greeks_ns: dict[str, int] = {}
         self._pulled_ns = 0
         self._halt_pulled_ns: dict[str, int] = {}
+        self._is_idle: dict[str, bool] = {}
+        """Underlyings that did not quote in the last pass."""
         self.settle_ns = 0
         """The latest `valid_until` of any quote message that left."""
 
@@ -138,8 +140,13 @@ class QuoteDesk:
             name = params.name
             ids = moved.get(name, _NOTHING)
             if self._s.option_ids[name].size and self._s.modes.may_quote(name):
+                if self._is_idle.pop(name, False):
+                    # What was wanted when this one last quoted is of another market.
+                    ids = self._s.option_ids[name]
                 self._quote_one(params, ids, now_ns)
-            elif self._s.modes.why_held(name):
+                continue
+            self._is_idle[name] = True
+            if self._s.modes.why_held(name):
                 self.pull_held(name, now_ns)
 
     def has_quotes(self) -> bool:
@@ -193,6 +200,7 @@ class QuoteDesk:
             self._greeks_ns,
             self._pulled_ns,
             self._halt_pulled_ns,
+            self._is_idle,
             self.settle_ns,
         )
 

@@ -1,0 +1,29 @@
+"""Quoting as a whole: what is sent rests on the market as it is, whatever happened meanwhile."""
+
+from __future__ import annotations
+
+from mm_daemon.domain.events import BookLost
+from mm_daemon.domain.units import NS_PER_S, Ns
+from tests.core.control_bench import NAME, state_of
+from tests.node.engine_world import Bench
+
+
+def test_a_book_lost_while_its_underlying_was_held_is_not_quoted_when_it_is_released() -> None:
+    bench = Bench().quoting()
+    state, quotes = state_of(bench), bench.engine.quotes
+    lost = next(id_ for id_, _ in bench.resting if bench.instruments[id_].underlying == NAME)
+    state.modes.halted[NAME] = "C19"
+    bench.see(BookLost(lost, "gap"))
+    # The pass that looks at the lost book sends nothing, and no later one has a reason to look.
+    quotes.quote(quotes.revalue(Ns(bench.now)), Ns(bench.now))
+    bench.collect()
+    assert {bench.instruments[id_].underlying for id_, _ in bench.resting} == {"ETH"}
+    del state.modes.halted[NAME]
+    mark = len(bench.intents)
+    bench.now += NS_PER_S // 100
+    quotes.quote({}, Ns(bench.now))
+    bench.collect()
+    released = [intent for intent in bench.quotes() if intent in bench.since(mark)]
+    quoted = {entry.instrument_id for intent in released for entry in intent.entries}
+    assert quoted
+    assert lost not in quoted
