@@ -175,6 +175,7 @@ def _resolved(
         "lease_required": bool(config.redis.url),
         "lease_lost_s": config.breaker.permit_order_age_s_max,
         "crash_count_max": guard.crash_count_max,
+        "spare_delay_s": guard.spare_delay_s if guard.spare else None,
         "stop_budget_s": guard.stop_budget_s,
         "run_for_s": for_seconds or None,
         "journal": {"tape_bytes_max": int(config.daemon.tape_gib_max * (1 << 30))},
@@ -233,41 +234,16 @@ def process(role: str, daemon_file: Path) -> int:
     from mm_daemon.run.places import child_places
 
     config = msgspec.json.decode(daemon_file.read_bytes(), type=Config)
+    if role == "trader":
+        from mm_daemon.app_trader import run_trader
+
+        return run_trader(config)
     mains: dict[str, Callable[[Config, ChildPlaces], int]] = {
-        "trader": _trader_main,
         "ops": _ops_main,
         "compute": _compute_main,
         "venue": _venue_main,
     }
     return mains[role](config, child_places())
-
-
-def _trader_main(config: Config, places: ChildPlaces) -> int:
-    from mm_daemon.core.warm_up import warm_up
-    from mm_daemon.run.live import LiveTrader, run_live
-
-    secret = os.environ.pop("MM_VENUE_KEY", "") or config.venue.key.secret()
-    models = load_models(config)
-    slots = {
-        model.manifest.kind: model.slot(
-            refresh_ms=config.models.refresh_ms, deadline_ms=config.models.deadline_ms
-        )
-        for model in models.values()
-    }
-    live = LiveTrader(
-        params=config.params(fill_model=slots.get("fill"), spread_model=slots.get("spread")),
-        venue_settings=lambda session: venue_settings(config, session),
-        make_node=make_node,
-        warm_up=warm_up,
-        language=DeribitLanguage(venue_settings(config, places.session.name)),
-        inference=model_runner(models),
-        secret=secret,
-        ws_url=config.venue.ws_url,
-        config_text=config_text(config),
-        build=build_info(),
-        lock_path=lock_path(),
-    )
-    return run_live(live, places)
 
 
 def _ops_main(config: Config, places: ChildPlaces) -> int:

@@ -108,6 +108,9 @@ class GuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kill_after_ms: Count
     crash_count_max: Count
     stop_budget_s: Positive
+    spare: bool
+    """Whether a second trader process, warm, waits to be the next."""
+    spare_delay_s: NonNegative
     key: CredentialConfig
 
 

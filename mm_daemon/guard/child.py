@@ -60,16 +60,12 @@ class Child:
 
     def start(self, now_s: float, env: Mapping[str, str], fds: tuple[int, ...] = ()) -> None:
         """Start the process. Call from the main thread: the kernel ties it to the thread."""
+        self.take_over(launch(self.settings, env, fds), now_s)
+
+    def take_over(self, process: subprocess.Popen[bytes], now_s: float) -> None:
+        """Begin a life with a process that was launched before."""
         assert self._process is None, self.settings.name
-        parent, niceness = str(os.getpid()), str(self.settings.nice)
-        launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), parent, niceness]
-        self._process = subprocess.Popen(  # noqa: S603 - the program is the configuration's
-            [*launcher, *self.settings.argv],
-            env={**env, **self.settings.env},
-            stdin=subprocess.DEVNULL,
-            pass_fds=fds,
-            start_new_session=True,
-        )
+        self._process = process
         self.starts += 1
         self._started_s = now_s
         self._waiting_since_s = None
@@ -99,6 +95,24 @@ class Child:
         if process is not None:
             with suppress(ProcessLookupError):
                 process.send_signal(number)
+
+
+def launch(
+    settings: ChildSettings,
+    env: Mapping[str, str],
+    fds: tuple[int, ...] = (),
+    *,
+    stdin: int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    """Start a child's program. Call from the main thread: the kernel ties it to the thread."""
+    launcher = [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), str(settings.nice)]
+    return subprocess.Popen(  # noqa: S603 - the program is the configuration's
+        [*launcher, *settings.argv],
+        env={**env, **settings.env},
+        stdin=stdin,
+        pass_fds=fds,
+        start_new_session=True,
+    )
 
 
 def _listens(host: str, port: int) -> bool:

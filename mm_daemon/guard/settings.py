@@ -27,6 +27,8 @@
                                                       false: whoever has the directories has it)
       "lease_lost_s": float,                          and is stopped when it is gone for so long
       "crash_count_max": int, "crash_window_s": float,
+      "spare_delay_s": null | float,                  a spare trader is started so long after the
+                                                      trader has reconciled; null = none is kept
       "stop_budget_s": float, "sweep_budget_s": float,
       "run_for_s": null | float,
       "journal": {"sync_ms": int, "tape_bytes_max": int}
@@ -34,7 +36,10 @@
 
 Everything from "metric_slots" on may be absent except "children". Every child gets, beside its own
 environment: MM_PAGE, MM_RUNTIME_DIR, MM_STATE_DIR, MM_DATA_DIR, MM_INCARNATION (of the trader, else
-0) and, the trader, MM_SESSION_DIR, a fresh session directory for each of its lives.
+0) and, the trader, MM_SESSION_DIR, a fresh session directory for each of its lives. A spare trader
+gets MM_SPARE=1 instead; when it becomes the trader, one line comes on its standard input:
+{"incarnation": int, "session": str, "env": {str: str}}. An end of that input without a line means
+that it was not needed.
 
 Exit codes of a trader: 0 stopped and the venue confirmed it empty, 2 its configuration is unusable
 (the guard gives up), 3 stopped without confirmation; anything else is a crash.
@@ -99,6 +104,7 @@ class Settings:
     lease_lost_s: float = 10.0
     crash_count_max: int = 3
     crash_window_s: float = 600.0
+    spare_delay_s: float | None = None
     stop_budget_s: float = 20.0
     sweep_budget_s: float = 10.0
     run_for_s: float | None = None
@@ -169,6 +175,7 @@ class _Tree:
 def _settings(tree: _Tree) -> Settings:
     journal = tree.inner("journal", {})
     run_for_s = tree.take("run_for_s", (int, float, type(None)), None)
+    spare_delay_s = tree.take("spare_delay_s", (int, float, type(None)), None)
     settings = Settings(
         env=tree.take("env", str),
         runtime_dir=Path(tree.take("runtime_dir", str)),
@@ -183,6 +190,7 @@ def _settings(tree: _Tree) -> Settings:
         lease_lost_s=tree.number("lease_lost_s", 10.0),
         crash_count_max=int(tree.number("crash_count_max", 3)),
         crash_window_s=tree.number("crash_window_s", 600.0),
+        spare_delay_s=None if spare_delay_s is None else float(spare_delay_s),
         stop_budget_s=tree.number("stop_budget_s", 20.0),
         sweep_budget_s=tree.number("sweep_budget_s", 10.0),
         run_for_s=None if run_for_s is None else float(run_for_s),

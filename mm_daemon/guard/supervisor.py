@@ -27,7 +27,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from mm_daemon.domain.permission import CRASH, OPERATOR, PRESETS, SWEEP, Clearer
+from mm_daemon.domain.permission import CRASH, OPERATOR, PRESETS, Clearer
 from mm_daemon.guard.boot import House, note_trader, read_crashes
 from mm_daemon.guard.child import Child
 from mm_daemon.guard.journal_sync import JournalSyncer
@@ -35,7 +35,9 @@ from mm_daemon.guard.lease_desk import LeaseDesk
 from mm_daemon.guard.log import log
 from mm_daemon.guard.notify import Notifier
 from mm_daemon.guard.settings import TRADER, Settings
+from mm_daemon.guard.spare import SpareTrader
 from mm_daemon.guard.sweep_client import SweepReport
+from mm_daemon.guard.sweep_desk import SweepDesk
 from mm_daemon.guard.sweeper import Sweeper
 from mm_daemon.guard.watchdog import Act, WatchdogThread, describe_stall
 from mm_daemon.ipc.layout import Layout
@@ -48,7 +50,6 @@ from mm_daemon.ipc.page import (
     PROGRESS_LOOP,
     PROGRESS_WORDS,
     RECONCILED_INCARNATION,
-    SWEPT_GENERATION,
     TRADER_INCARNATION,
     TRADER_TENURE,
     BootState,
@@ -92,7 +93,14 @@ class Supervisor:
         self._trader = self._children[TRADER]
         self._others = [child for name, child in self._children.items() if name != TRADER]
         self._lease = LeaseDesk(settings, page, self._trader)
-        self._sweeper = self._make_sweeper()
+        self._spare = SpareTrader(
+            self._trader.settings,
+            self._environment(0, None),
+            self._lock_fd,
+            settings.spare_delay_s,
+        )
+        wait_s = settings.sweep.wait_s if settings.sweep is not None else 0.0
+        self._sweeps = SweepDesk(self._make_sweeper(), page, self._lease, wait_s)
         self._watchdog = WatchdogThread(page, settings.limits, WATCH_INTERVAL_S, self._on_watchdog)
         self._syncer = JournalSyncer(page, settings.sync_ms / 1000, settings.tape_bytes_max)
         self._signals: list[int] = []
@@ -100,10 +108,6 @@ class Supervisor:
         self._stage = Stage.RUNNING
         self._deadline_s = 0.0
         self._incarnation = 0
-        self._sweep_epoch = 0
-        self._sweep_is_due = False
-        self._sweep_since_s: float | None = None
-        self._swept_for = 0
         self._trader_code: int | None = None
         self._exit_code: int | None = None
         self._may_have_orders = False
@@ -124,8 +128,7 @@ class Supervisor:
         self._page.boot_state = BootState.STARTING
         if self._settings.run_for_s is not None:
             self._ends_s = time.monotonic() + self._settings.run_for_s
-        if self._sweeper is not None:
-            self._sweeper.start()
+        self._sweeps.start()
         self._watchdog.start()
         self._syncer.start()
         if self._ended_uncleanly():
@@ -152,6 +155,7 @@ class Supervisor:
             self._lease.mind(now_s)
             self._start_children(now_s)
             self._lift_crash()
+            self._spare.mind(now_s, is_wanted=self._has_reconciled())
             if self._ends_s is not None and now_s >= self._ends_s:
                 self._begin_stop(now_s, "the time asked for is over")
         elif self._stage is Stage.STOP_TRADER:
@@ -167,7 +171,10 @@ class Supervisor:
     def _slow_tick(self, now_s: float) -> None:
         self._guarded(self._latch.reassert)
         self._look_for_kill_file()
-        self._mind_sweeps()
+        self._sweeps.mind(
+            is_trader_running=self._trader.is_running,
+            is_stopping=self._stage is not Stage.RUNNING,
+        )
         if self._stage is Stage.RUNNING and (block := self._latch.start_block()) is not None:
             self._begin_stop(now_s, block)
         self._tell_manager(now_s)
@@ -175,8 +182,8 @@ class Supervisor:
     def _finish(self) -> None:
         self._watchdog.stop()
         self._syncer.stop()
-        if self._sweeper is not None:
-            self._sweeper.stop()
+        self._sweeps.stop()
+        self._spare.drop()
         for child in self._children.values():
             child.send(signal.SIGKILL)
         if self._exit_code in (EXIT_DONE, EXIT_UNUSABLE):
@@ -208,7 +215,7 @@ class Supervisor:
             if child.is_running or (child.starts and not child.settings.restart):
                 continue
             if child is self._trader:
-                if self._venue_is_swept(now_s) and child.may_start(now_s):
+                if self._sweeps.may_start_trader(now_s) and child.may_start(now_s):
                     self._start_trader(now_s)
             elif child.may_start(now_s):
                 child.start(now_s, self._environment(0, None))
@@ -226,7 +233,12 @@ class Supervisor:
         self._page.trader_state = TraderState.STARTING
         words[TRADER_INCARNATION] = self._incarnation
         environment = self._environment(self._incarnation, session)
-        self._trader.start(now_s, environment, (self._lock_fd,))
+        order = {"incarnation": self._incarnation, "session": str(session), "env": {}}
+        spare = self._spare.take(order)
+        if spare is not None:
+            self._trader.take_over(spare, now_s)
+        else:
+            self._trader.start(now_s, environment, (self._lock_fd,))
         note_trader(self._lock_fd, self._trader.pid)
         self._layout.session_file.write_text(f"{session}\n")
         self._syncer.follow(session)
@@ -273,7 +285,7 @@ class Supervisor:
                 self._raise(CRASH, f"trader ended with {code} while stopping")
         elif was_lease:
             self._may_have_orders = self._lease.may_sweep
-            self._begin_sweep(check_first=code == EXIT_DONE)
+            self._sweeps.begin(check_first=code == EXIT_DONE)
         elif code == EXIT_UNUSABLE:
             self._exit_code = EXIT_UNUSABLE
             self._begin_stop(now_s, "the trader cannot use its configuration")
@@ -288,7 +300,7 @@ class Supervisor:
         """Latch, sweep, count; the restart follows when the venue is empty."""
         self._may_have_orders = True
         self._raise(CRASH, reason)
-        self._begin_sweep()
+        self._sweeps.begin()
         now = time.time()
         recent = [at for at in self._crash_times if now - at < self._settings.crash_window_s]
         self._crash_times = [*recent, now]
@@ -298,7 +310,7 @@ class Supervisor:
         if count >= self._settings.crash_count_max:
             why = f"{count} crashes within {self._settings.crash_window_s:.0f} s: {reason}"
             self._raise(OPERATOR, why)
-            self._swept_for = self._page.generation
+            self._sweeps.begin_for(self._page.generation)
         self._guarded(self._latch.persist)
         self._guarded(lambda: write_json(self._layout.crashes, {"times_s": self._crash_times}))
 
@@ -308,42 +320,21 @@ class Supervisor:
         self._needs_persist = True
         log("latched", source=source, reason=reason, generation=self._page.generation)
 
-    def _begin_sweep(self, *, check_first: bool = False) -> None:
-        self._swept_for = self._page.generation
-        self._sweep_since_s = time.monotonic()
-        self._sweep_is_due = not self._lease.may_sweep
-        if self._sweeper is not None and not self._sweep_is_due:
-            self._sweep_epoch = self._sweeper.begin(check_first=check_first)
-
-    def _venue_is_swept(self, now_s: float) -> bool:
-        """Whether a trader may start: nothing to sweep, swept, or waited for long enough.
-
-        After the wait the trader starts latched and reconciles by its own session; a REST side
-        that is down must not keep the desk from seeing its orders.
-        """
-        if self._sweep_since_s is None or self._sweeper is None or self._settings.sweep is None:
-            return True
-        if self._sweep_is_due:
-            return True  # a trader without a tenure only waits for one
-        if self._sweeper.is_confirmed(self._sweep_epoch):
-            self._page.words[SWEPT_GENERATION] = self._swept_for
-            return True
-        return now_s - self._sweep_since_s >= self._settings.sweep.wait_s
-
     def _lift_crash(self) -> None:
         """Lift `crash` once the present trader has published a clean reconcile."""
-        words = self._page.words
-        if not self._trader.is_running or words[RECONCILED_INCARNATION] != self._incarnation:
+        if not self._has_reconciled():
             return
         self._trader.note_healthy()
-        if self._sweep_since_s is None:
+        if not self._sweeps.is_open:
             return
-        self._sweep_since_s = None
-        if self._sweeper is not None:
-            self._sweeper.call_off()
+        self._sweeps.close()
         if self._latch.state().entry(CRASH) is not None:
             self._guarded(lambda: self._latch.clear(CRASH, Clearer.GUARD))
             log("crash_cleared", incarnation=self._incarnation, generation=self._page.generation)
+
+    def _has_reconciled(self) -> bool:
+        reconciled = self._page.words[RECONCILED_INCARNATION]
+        return self._trader.is_running and reconciled == self._incarnation
 
     def _on_watchdog(self, act: Act) -> None:
         """Called in the watchdog's thread: pages and signals only, no disk."""
@@ -355,26 +346,7 @@ class Supervisor:
             reason = describe_stall(self._page)
             self._latch.raise_page(CRASH, CANCEL_ALL, reason, ts_ns=time.time_ns())
             self._needs_persist = True
-        if self._sweeper is not None and self._lease.may_sweep:
-            self._sweeper.begin()
-
-    def _mind_sweeps(self) -> None:
-        """Carry out and publish a kill that comes while no trader runs; call off a sweep that the
-        latch no longer asks for, before it cancels what a living trader quotes."""
-        if self._sweeper is None or not self._lease.may_sweep:
-            return
-        if self._sweep_is_due:
-            self._begin_sweep()
-        page = self._page
-        if self._trader.is_running:
-            if self._stage is Stage.RUNNING and not page.tasks & SWEEP:
-                self._sweeper.call_off()
-            return
-        if self._sweep_since_s is not None and self._sweeper.is_confirmed(self._sweep_epoch):
-            page.words[SWEPT_GENERATION] = self._swept_for
-        is_new = page.generation > max(self._swept_for, page.words[SWEPT_GENERATION])
-        if is_new and page.tasks & SWEEP and self._stage is Stage.RUNNING:
-            self._begin_sweep()
+        self._sweeps.begin_at_once()
 
     def _look_for_kill_file(self) -> None:
         """Whoever may write to the runtime directory may stop the trading by touching a file."""
@@ -415,16 +387,15 @@ class Supervisor:
         self._stage = Stage.STOP_SWEEP
         self._deadline_s = now_s + self._settings.sweep_budget_s
         if self._may_have_orders:
-            self._begin_sweep(check_first=self._trader_code == EXIT_DONE)
+            self._sweeps.begin(check_first=self._trader_code == EXIT_DONE)
 
     def _stop_sweep(self, now_s: float) -> None:
         """The exit code is the venue's word: the trader's own, confirmed by the guard's key."""
         if not self._may_have_orders:
             is_confirmed = True
-        elif self._sweeper is None:
+        elif not self._sweeps.can_sweep:
             is_confirmed = self._trader_code == EXIT_DONE
-        elif self._sweeper.is_confirmed(self._sweep_epoch):
-            self._page.words[SWEPT_GENERATION] = self._swept_for
+        elif self._sweeps.is_confirmed():
             is_confirmed = True
         elif now_s < self._deadline_s:
             return

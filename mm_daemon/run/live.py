@@ -68,8 +68,6 @@ class LiveTrader:
     venue_settings: Callable[[str], bytes]
     """The protocol's settings for a session name, as MessagePack."""
     make_node: Callable[[], TraderNode]
-    warm_up: Callable[[Start], object]
-    """Compiles the kernels; runs before the loop counts as alive."""
     language: VenueLanguage
     inference: Inference | None
     secret: str
@@ -80,7 +78,8 @@ class LiveTrader:
 
 
 def run_live(live: LiveTrader, places: ChildPlaces) -> int:
-    """Runs one life of the trader; the exit code tells the guard how it ended."""
+    """Runs one life of the trader, all kernels compiled before; the exit code tells the guard how
+    it ended."""
     return uvloop.run(_trade(live, places))
 
 
@@ -90,22 +89,6 @@ async def _trade(live: LiveTrader, places: ChildPlaces) -> int:
     page.words[TRADER_INCARNATION] = places.incarnation
     clock = live_clock()
     recovered = recover(places)
-    start = Start(
-        session=places.session.name,
-        epoch=0,
-        first_sequence=recovered.next_sequence,
-        seed=secrets.randbits(62),
-        wall_offset_ns=clock.wall_offset_ns,
-        params=live.params,
-        venue_settings=live.venue_settings(places.session.name),
-        checkpoint=recovered.checkpoint,
-        ledger_tail=msgspec.msgpack.encode(recovered.records),
-        latch_generation=page.generation,
-        latch_permission=page.permission,
-        latch_tasks=page.tasks,
-        latch_scoped=page.words[SCOPED_MASKS],
-    )
-    live.warm_up(start)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -113,9 +96,16 @@ async def _trade(live: LiveTrader, places: ChildPlaces) -> int:
     epoch = await epoch_of_life(page, places.incarnation, stop)
     if not epoch:
         return EXIT_DONE
-    start = msgspec.structs.replace(
-        start,
+    start = Start(
+        session=places.session.name,
         epoch=epoch,
+        first_sequence=recovered.next_sequence,
+        seed=secrets.randbits(62),
+        wall_offset_ns=clock.wall_offset_ns,
+        params=live.params,
+        venue_settings=live.venue_settings(places.session.name),
+        checkpoint=recovered.checkpoint,
+        ledger_tail=msgspec.msgpack.encode(recovered.records),
         latch_generation=page.generation,
         latch_permission=page.permission,
         latch_tasks=page.tasks,

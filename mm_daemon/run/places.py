@@ -12,6 +12,8 @@ from mm_daemon.ipc.layout import Layout
 KEY_VARIABLE = "MM_VENUE_KEY"
 GUARD_KEY_VARIABLE = "MM_GUARD_KEY"
 SINCE_VARIABLE = "MM_SESSIONS_SINCE"
+INCARNATION_VARIABLE = "MM_INCARNATION"
+SESSION_VARIABLE = "MM_SESSION_DIR"
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ def child_places() -> ChildPlaces:
         layout=layout,
         page=Path(_variable("MM_PAGE")),
         data_dir=Path(_variable("MM_DATA_DIR")),
-        session=Path(os.environ.get("MM_SESSION_DIR", "")),
-        incarnation=int(_variable("MM_INCARNATION")),
+        session=Path(os.environ.get(SESSION_VARIABLE, "")),
+        incarnation=int(_variable(INCARNATION_VARIABLE)),
         sessions_since=os.environ.get(SINCE_VARIABLE, ""),
     )
 

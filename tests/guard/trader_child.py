@@ -29,8 +29,25 @@ def tell_venue(port: int, act: str, content: object) -> None:
     connection.close()
 
 
+def wait_to_be_needed(notes: Path, life: str) -> bool:
+    (notes / f"spare-{os.getpid()}").touch()
+    if life == "end":
+        return False
+    line = sys.stdin.readline()
+    if not line:
+        return False
+    order = json.loads(line)
+    os.environ["MM_INCARNATION"] = str(order["incarnation"])
+    os.environ["MM_SESSION_DIR"] = order["session"]
+    os.environ.update(order["env"])
+    return True
+
+
 def main() -> int:
     port, notes, lives = int(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+    was_spare = os.environ.pop("MM_SPARE", "") == "1"
+    if was_spare and not wait_to_be_needed(notes, lives.get("spare", "")):
+        return 0
     incarnation = os.environ["MM_INCARNATION"]
     session = Path(os.environ["MM_SESSION_DIR"])
     life = lives.get(incarnation, "")
@@ -47,6 +64,7 @@ def main() -> int:
     page.words[PROGRESS_LOOP] = 1
     tell_venue(port, "place", {f"{incarnation}-{i}": "BTC" for i in range(3)})
     note = {"environ": dict(os.environ), "pid": os.getpid(), "nice": os.nice(0)}
+    note["was_spare"] = was_spare
     (notes / f"life-{incarnation}.json").write_text(json.dumps(note))
     if life == "crash":
         return 70

@@ -36,7 +36,7 @@ SESSIONS_KEPT = 3
 
 def run(count: int, seed: int) -> Report:
     report = Report("sigkill", seed, {RECOVERY: Goal(99, 5.0)})
-    with house(crash_count_max=1_000_000) as (venue, daemon):
+    with house(crash_count_max=1_000_000, spare_delay_s=1.0) as (venue, daemon):
         venue.start(scenario="busy")
         daemon.start()
         daemon.wait_quoting(QUOTED_MIN)
