@@ -291,6 +291,16 @@ def test_what_only_a_person_lifts_survives_a_restart_and_the_rest_does_not() -> 
     assert again.evaluate(CALM, at(1)).halted == ("C12",)
 
 
+def test_a_reset_of_one_underlying_lifts_nothing_of_the_firm() -> None:
+    desk = breaker()
+    desk.evaluate(sample(fills_lots=500, loss_day_usd=20_000.0, rejects_10s=50), T0)
+    assert sorted(row for row, _, _ in desk.active()) == ["C11", "C12", "C13"]
+    assert desk.reset(at(60), scope="BTC") == ()
+    assert sorted(row for row, _, _ in desk.active()) == ["C11", "C13"]
+    assert desk.reset(at(60)) == ()
+    assert desk.active() == ()
+
+
 def scan(desk: Breaker, now: Ns = T0, **changes: Any) -> ScanResult:
     calm = ScanInputs(
         seen_ns=np.full(SIZE, now, dtype=np.int64),

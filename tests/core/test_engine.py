@@ -9,6 +9,7 @@ from mm_daemon.core import warm_up
 from mm_daemon.core.engine import Engine
 from mm_daemon.domain.events import (
     BookLost,
+    DeliveryRead,
     FrameRefused,
     InstrumentsRead,
     MmpTriggered,
@@ -204,6 +205,18 @@ def test_fill_that_comes_while_the_first_picture_is_taken_is_booked_after_it() -
     assert state.portfolio.position_lots[fill.instrument_id] == 1
     records = [one for one in bench.outputs if isinstance(one, FillRecord)]
     assert [one.fill.trade_id for one in records] == [fill.trade_id]
+
+
+def test_delivery_whose_price_is_not_known_yet_ends_no_position() -> None:
+    bench = Bench().quoting()
+    fill = fill_of(bench, Side.BUY)
+    bench.see(fill)
+    state = bench.engine.state
+    assert state is not None
+    bench.see(DeliveryRead(0, fill.instrument_id, -1))
+    assert state.portfolio.position_lots[fill.instrument_id] == 1
+    bench.see(DeliveryRead(0, fill.instrument_id, 10_000_000_000_000))
+    assert state.portfolio.position_lots[fill.instrument_id] == 0
 
 
 def test_quotes_without_an_answer_are_not_sent_again() -> None:

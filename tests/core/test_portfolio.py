@@ -302,6 +302,20 @@ def test_what_was_booked_before_a_restart_is_a_duplicate_after_it(books: Portfol
     assert again.newest_fill_ns == {"BTC": one.ts_venue_ns}
 
 
+def test_settlement_is_at_eight_oclock_utc_and_not_at_midnight(books: Portfolio) -> None:
+    midnight = Ns((T0 // NS_PER_DAY + 1) * NS_PER_DAY)
+    first = msgspec.structs.replace(account(10.0, 0.0, 0.0), ts_venue_ns=midnight)
+    books.open_books((first,), (), midnight)
+    assert books.settle_if_due((first,)) == {}
+    for hours, settled in ((-1, {}), (1, {}), (7.9, {}), (8.1, {"BTC": 500}), (9, {}), (24, {})):
+        stated = msgspec.structs.replace(
+            first,
+            balance_e8=CoinE8(10 * COIN + 500),
+            ts_venue_ns=Ns(midnight + int(hours * 3_600) * NS_PER_S),
+        )
+        assert books.settle_if_due((stated,)) == settled, hours
+
+
 def test_settlement_by_balance_happens_once_a_day_and_keeps_equity(books: Portfolio) -> None:
     books.open_books((account(10.0, 0.0, 0.0),), (), T0)
     first = account(10.0, 0.0, 0.0)

@@ -337,6 +337,8 @@ def test_what_never_left_counts_for_nothing(working: WorkingOrders) -> None:
     assert working.on_withheld(2, T0) is not None
     assert (buy_worst(working), int(working.inflight_bid[CALL])) == (0, 0)
     assert working.open_count() == 0
+    assert list(working.open_orders()) == []
+    assert working.by_client_id["c1"].is_settled, "whoever waits for its end has it"
 
 
 def test_refuses_to_register_a_client_id_twice(working: WorkingOrders) -> None:

@@ -52,6 +52,7 @@ def _run(wanted: Sequence[Mutant], benches: Sequence[Bench]) -> int:
         sys.stdout.write(f"{failure}\nwithout any fault the tests fail: nothing can be judged\n")
         return 2
     sys.stdout.write(f"{len(wanted)} faults; without any, {time.monotonic() - began_s:.0f} s\n")
+    sys.stdout.flush()
     width = max(len(one.name) for one in wanted)
     results = []
     for result in _judged(wanted, benches):

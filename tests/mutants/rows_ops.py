@@ -283,4 +283,20 @@ OPS_MUTANTS = (
         "A latch is lifted and nobody can say by whom.",
         ("ops/test_api_reset.py::test_nothing_is_lifted_without_its_line",),
     ),
+    Mutant(
+        "cool-down-by-the-wall-alone",
+        "ops/latch_watch.py",
+        "        return min(wall_s, (self._mono_ns() - raised_ns) / _NS_PER_S)\n",
+        "        return wall_s\n",
+        "A clock that is set forward ends the wait after a kill.",
+        ("ops/test_api_reset.py::test_no_reset_before_the_kill_has_cooled_down_by_either_clock",),
+    ),
+    Mutant(
+        "control-that-holds-lifted",
+        "ops/reset_terms.py",
+        '        elif _holds(entry, terms["controls_holding"]):\n',
+        "        elif entry.reason == terms:\n",
+        "A reset lifts a control whose cause still stands.",
+        ("ops/test_api_reset.py::test_a_control_that_still_holds_is_named_and_is_not_lifted",),
+    ),
 )

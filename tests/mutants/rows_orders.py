@@ -390,4 +390,30 @@ ORDER_MUTANTS = (
         "Every flush quotes the whole limit once more.",
         ("core/test_engine.py::test_quotes_without_an_answer_are_not_sent_again",),
     ),
+    Mutant(
+        "settled-at-midnight",
+        "core/portfolio.py",
+        "SETTLEMENT_OF_DAY_NS = 8 * 3_600 * NS_PER_S\n",
+        "SETTLEMENT_OF_DAY_NS = 0\n",
+        "Cash that is missing in the morning is taken for a settlement.",
+        ("core/test_portfolio.py::test_settlement_is_at_eight_oclock_utc_and_not_at_midnight",),
+    ),
+    Mutant(
+        "delivery-without-a-price",
+        "core/settlement_desk.py",
+        "        if read.price_e8 <= 0:\n            return\n",
+        "",
+        "An expiry is booked at nothing before the venue has said its price.",
+        ("core/test_engine.py::test_delivery_whose_price_is_not_known_yet_ends_no_position",),
+    ),
+    Mutant(
+        "withheld-order-counts-for-ever",
+        "core/working_orders.py",
+        "            if isinstance(flight.intent, PlaceOrder) and order.status is "
+        "VenueStatus.UNSEEN:\n"
+        "                order.status = VenueStatus.REJECTED\n",
+        "",
+        "A hedge that never left blocks its instrument for ever.",
+        ("core/test_working_orders.py::test_what_never_left_counts_for_nothing",),
+    ),
 )

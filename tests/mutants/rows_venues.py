@@ -288,4 +288,28 @@ VENUE_MUTANTS = (
             "were_decided_under",
         ),
     ),
+    Mutant(
+        "token-on-the-tape",
+        "venues/deribit/secrets.py",
+        '        return b\'"%b"%b"{%b}%b\' % (match[1], match[2], match[1], match[4])\n',
+        "        return match[0]\n",
+        "Whoever reads a journal can trade.",
+        ("venues/test_deribit_secrets.py::test_no_token_survives_redaction_whole_or_cut",),
+    ),
+    Mutant(
+        "secret-in-any-frame",
+        "venues/deribit/secrets.py",
+        '    if frame.method != "public/auth":\n',
+        "    if not frame.method:\n",
+        "A label that looks like a placeholder sends the key to the venue.",
+        ("venues/test_deribit_secrets.py::test_a_placeholder_outside_an_auth_request_is_an_error",),
+    ),
+    Mutant(
+        "simulation-against-a-real-host",
+        "config.py",
+        "    if host not in allowed:\n",
+        "    if not host:\n",
+        "A test configuration trades on the real venue.",
+        ("test_config.py::test_environment_and_host_must_agree",),
+    ),
 )
