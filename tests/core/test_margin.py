@@ -1,4 +1,4 @@
-"""Margin: what cannot be known is never taken for room, and the estimate stays within its bounds."""
+"""Margin: what cannot be known is never taken for room; the estimate stays in its bounds."""
 
 from __future__ import annotations
 
