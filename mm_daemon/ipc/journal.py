@@ -257,6 +257,8 @@ class JournalKeeper:
             fd = os.open(path, os.O_RDWR)
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise JournalError(f"{path}: cannot sync: {error.strerror}") from error
         try:
             used = _header_word(fd, W_USED_BYTES)
             sealed = _header_word(fd, W_SEALED_BYTES)

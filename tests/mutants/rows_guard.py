@@ -204,8 +204,8 @@ GUARD_MUTANTS = (
         "            self._fail(FAULT_SYNC, error)\n        if keeper:\n            self._page",
         "A disk that takes nothing looks healthy.",
         (
-            "guard/test_supervisor.py",
-            "ipc/test_journal.py",
+            "guard/test_journal_sync.py::"
+            "test_what_is_marked_as_synced_was_and_a_disk_that_refuses_moves_no_mark",
         ),
     ),
 )

@@ -1,0 +1,54 @@
+"""Syncing another process's journals: what is said to be on the disk is there."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mm_daemon.guard.journal_sync import FAULT_NONE, FAULT_SYNC, JournalSyncer
+from mm_daemon.ipc.ledger import INTENT, Ledger
+from mm_daemon.ipc.page import JOURNAL_FAULT, JOURNAL_SYNC_MONO_NS, Page
+from mm_daemon.ipc.segments import W_SYNCED_BYTES, W_USED_BYTES, Segment, segment_path
+
+TAPE_BYTES_MAX = 1 << 20
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    page = Page.create(tmp_path / "page")
+    yield page
+    page.close()
+
+
+def header(path: Path) -> tuple[int, int]:
+    segment = Segment(path, writable=False)
+    try:
+        return segment.words[W_USED_BYTES], segment.words[W_SYNCED_BYTES]
+    finally:
+        segment.close()
+
+
+def test_what_is_marked_as_synced_was_and_a_disk_that_refuses_moves_no_mark(
+    tmp_path: Path, page: Page
+) -> None:
+    session = tmp_path / "session"
+    session.mkdir()
+    ledger = Ledger(session, segment_bytes=8192)
+    ledger.append(INTENT, 0, 1, b"intent")
+    syncer = JournalSyncer(page, 1.0, TAPE_BYTES_MAX)
+    syncer.follow(session)
+    syncer._turn()
+    path = segment_path(session, "ledger", 0)
+    used, synced = header(path)
+    assert used == synced > 0
+    assert page.words[JOURNAL_FAULT] == FAULT_NONE
+    marked_ns = page.words[JOURNAL_SYNC_MONO_NS]
+    assert marked_ns > 0
+    path.unlink()
+    path.mkdir()  # what cannot be opened for writing
+    syncer._turn()
+    assert page.words[JOURNAL_SYNC_MONO_NS] == marked_ns
+    assert page.words[JOURNAL_FAULT] == FAULT_SYNC
+    path.rmdir()
+    syncer._turn()
+    assert page.words[JOURNAL_SYNC_MONO_NS] > marked_ns
