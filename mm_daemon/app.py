@@ -270,6 +270,8 @@ def _ops_main(config: Config, places: ChildPlaces) -> int:
                 cooldown_s=config.ops.reset_cooldown_s,
                 clean_age_s=config.ops.reset_clean_age_s,
             ),
+            page_url=config.ops.page_url,
+            instance=f"{socket.gethostname()}-{config.daemon.shard}",
             help_texts=help_texts([one.name for one in config.underlyings]),
         )
     )

@@ -127,6 +127,8 @@ class OpsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """No reset sooner than this after the kill it lifts."""
     reset_clean_age_s: Positive
     """A reset needs a clean reconcile no older than this."""
+    page_url: str
+    """Who takes pages: an Alertmanager's `/api/v2/alerts`, or a webhook; empty = nobody."""
 
 
 class RedisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -318,6 +320,8 @@ def _check_resets(config: Config, where: str) -> None:
             f"{where}.reset_cooldown_s: environment 'prod' needs {RESET_COOLDOWN_PROD_S:g} or more;"
             f" found {ops.reset_cooldown_s:g}"
         )
+    if ops.page_url:
+        _check_page_url(ops.page_url, f"{where}.page_url")
 
 
 def _check_redis(config: Config, where: str) -> None:
@@ -351,6 +355,15 @@ def _check_redis(config: Config, where: str) -> None:
         _check_redis_url(redis.url, f"{where}.url")
     elif redis.password_file:
         raise ConfigError(f"{where}.password_file: there is no redis.url to use it for")
+
+
+def _check_page_url(url: str, where: str) -> None:
+    """Never quotes what it refuses: a password may be in it."""
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(f"{where}: no name and no password in it: the log would tell them")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{where}: expected http://HOST:PORT/PATH, https:// or empty")
 
 
 def _check_redis_url(url: str, where: str) -> None:

@@ -68,14 +68,18 @@ def write_line(log: structlog.typing.FilteringBoundLogger, line: LogLine) -> Non
     emit(line.event, **{**line.fields, "ts_ns": line.ts_ns, "source": "trader"})
 
 
-def make_logger(level: str, process: str) -> structlog.typing.FilteringBoundLogger:
-    """A JSON logger bound to the process's name."""
+def make_logger(
+    level: str, process: str, *more: structlog.typing.Processor
+) -> structlog.typing.FilteringBoundLogger:
+    """A JSON logger bound to the process's name. `more` see every line, before repeats are held
+    back."""
     logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr),
         processors=[
             structlog.processors.add_log_level,
             stamp,
             redact,
+            *more,
             RepeatLimiter(time.monotonic),
             structlog.processors.JSONRenderer(sort_keys=True),
         ],

@@ -8,7 +8,7 @@ are gauges). Reading is a copy of the page, so a scrape can never delay a quote.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client.core import (
@@ -176,6 +176,23 @@ class TokensCollector(Collector):
             "0 where the token file is damaged and older tokens are in force",
             value=float(not self._problem()),
         )
+
+
+class PagerCollector(Collector):
+    """How pages go out to their receiver."""
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        counts = CounterMetricFamily(
+            "mm_pages_pushed_total",
+            "Pages sent to the receiver, requests that failed, pages given up",
+            labels=["outcome"],
+        )
+        for outcome, count in self._counts.items():
+            counts.add_metric([outcome], count)
+        yield counts
 
 
 class StoreCollector(Collector):

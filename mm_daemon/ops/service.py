@@ -39,7 +39,14 @@ from mm_daemon.ops.identity import identity_of_trader
 from mm_daemon.ops.latch_watch import LatchWatch
 from mm_daemon.ops.lease_setup import LeaseHouse, LeaseSettings, set_up_lease
 from mm_daemon.ops.logs import make_logger, write_line
-from mm_daemon.ops.metrics import AuditCollector, PageCollector, StoreCollector, TokensCollector
+from mm_daemon.ops.metrics import (
+    AuditCollector,
+    PageCollector,
+    PagerCollector,
+    StoreCollector,
+    TokensCollector,
+)
+from mm_daemon.ops.pager import Pager, tee
 from mm_daemon.ops.refusal import RefusedError
 from mm_daemon.ops.scribe import Scribe
 from mm_daemon.ops.surroundings import Identity, ResetRules, Surroundings
@@ -71,6 +78,9 @@ class OpsSettings:
     build: dict[str, Any]
     config_sha256: str
     rules: ResetRules
+    page_url: str
+    """Who takes pages, empty = nobody but those who look at logs and metrics."""
+    instance: str
     help_texts: dict[str, str]
 
 
@@ -83,7 +93,9 @@ def run_ops(settings: OpsSettings) -> int:
 
 
 async def _serve(settings: OpsSettings) -> None:
-    log = make_logger(settings.log_level, "ops")
+    labels = {"environment": settings.environment, "instance": settings.instance}
+    pager = Pager(settings.page_url, labels)
+    log = make_logger(settings.log_level, "ops", tee(pager.put))
     page = Page.attach(settings.page)
     trader = TraderClient(settings.layout.trader_socket, lambda line: write_line(log, line))
     latch = LatchStore(settings.layout.latch, page)
@@ -122,7 +134,8 @@ async def _serve(settings: OpsSettings) -> None:
         ),
     ]
     log.info("ops_started", control=settings.control_listen, metrics=settings.metrics_listen)
-    lives = (trader.run(), house.tenure.run(), around.watch.run())
+    registry.register(PagerCollector(pager.counts))
+    lives = (trader.run(), house.tenure.run(), around.watch.run(), pager.run())
     tasks = [asyncio.create_task(life) for life in lives]
     tasks.append(asyncio.create_task(_until(stop)))
     try:
