@@ -208,4 +208,58 @@ GUARD_MUTANTS = (
             "test_what_is_marked_as_synced_was_and_a_disk_that_refuses_moves_no_mark",
         ),
     ),
+    Mutant(
+        "no-patience-with-the-venue",
+        "guard/sweep_desk.py",
+        "        return self.is_confirmed() or now_s - self._since_s >= self._patience_s\n",
+        "        return self.is_confirmed() or now_s >= self._patience_s\n",
+        "After a crash a new trader starts beside the orders of the dead one.",
+        (
+            "guard/test_sweep_desk.py::test_no_trader_starts_before_the_venue_is_em"
+            "pty_or_all_patience_is_over",
+        ),
+    ),
+    Mutant(
+        "swept-for-whatever-holds-now",
+        "guard/sweep_desk.py",
+        "        self._page.words[SWEPT_GENERATION] = self._swept_for\n",
+        "        self._page.words[SWEPT_GENERATION] = self._page.generation\n",
+        "A kill that comes during a sweep is reported as carried out by it.",
+        (
+            "guard/test_sweep_desk.py::test_a_kill_that_comes_during_a_sweep_is_not"
+            "_what_was_swept_for",
+        ),
+    ),
+    Mutant(
+        "guard-sweeps-a-reconciled-trader",
+        "guard/sweep_desk.py",
+        "        self._since_s = None\n"
+        "        if self._sweeper is not None:\n"
+        "            self._sweeper.call_off()\n",
+        "        self._since_s = None\n",
+        "After a recovery the guard goes on cancelling what the desk quotes.",
+        ("guard/test_sweep_desk.py::test_a_trader_that_has_reconciled_is_swept_no_more",),
+    ),
+    Mutant(
+        "sweeps-without-a-tenure",
+        "guard/sweep_desk.py",
+        "        self._is_due = not self._lease.may_sweep\n",
+        "        self._is_due = False\n",
+        "A host that lost its shard cancels the orders of the one that has it.",
+        (
+            "guard/test_sweep_desk.py::test_without_a_tenure_nothing_is_swept_and_w"
+            "ith_the_next_one_it_is",
+        ),
+    ),
+    Mutant(
+        "lifted-kill-still-sweeps",
+        "guard/sweep_desk.py",
+        "            if not is_stopping and not page.tasks & SWEEP:\n",
+        "            if not is_stopping and page.tasks < 0:\n",
+        "After a reset the guard's sweep for the kill before cancels new quotes.",
+        (
+            "guard/test_sweep_desk.py::test_what_a_living_trader_quotes_is_cancelle"
+            "d_only_while_the_latch_asks_for_it",
+        ),
+    ),
 )
