@@ -94,3 +94,11 @@ def test_a_text_that_is_gone_or_there_twice_is_refused() -> None:
     for source in ("x", "aa"):
         with pytest.raises(ValueError, match=r"name: mm_daemon/core/book\.py holds the text"):
             mutant.applied(source)
+
+
+def test_a_command_catches_by_its_exit_code() -> None:
+    command = ("simulate", "--seeds", "20")
+    mutant = Mutant("name", "core/book.py", "a", "b", "A loss.", command=command)
+    assert judged_by(mutant, 1, "a violation") == (Fate.CAUGHT, "simulate --seeds 20")
+    assert judged_by(mutant, 0, "no violation")[0] is Fate.SURVIVED
+    assert judged_by(mutant, 2, "no such option")[0] is Fate.BROKEN
