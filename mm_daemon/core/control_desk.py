@@ -96,6 +96,10 @@ class ControlDesk:
     def scan(self, now_ns: Ns) -> Ints:
         """The controls by instrument: bars what they block; the options whose bar changed."""
         s = self._s
+        if not s.modes.is_informed:
+            # Nothing is quoted yet, and what has not begun cannot have gone stale: a book that is
+            # still to come would be held for the hysteresis after it came.
+            return _NOTHING
         seen = (
             s.market.touch.flags.tobytes(),
             [s.market.is_locked(params.price_index) for params in s.params.underlyings],

@@ -29,6 +29,8 @@ from mm_daemon.pricing.forward import (
 from mm_daemon.pricing.valuation import AVERAGING_YEARS
 
 LADDER_INTERVAL_NS = NS_PER_S
+LADDER_FIRST_NS = NS_PER_S // 10
+"""Its pace until it finds the first forward: a start waits for nothing else."""
 LADDER_AGE_NS_MAX = 30 * NS_PER_S
 """A forward that neither ladder nor perpetual confirmed for this long is none."""
 BASIS_HALF_LIFE_NS = 10 * NS_PER_S
@@ -111,7 +113,8 @@ class Forwards:
         """Move the forwards with the perpetual, and run the ladder when it is due."""
         curve = self._curves[underlying]
         curve.perpetual = self._micro_price(market, curve.perpetual_id)
-        if now_ns - curve.laddered_ns >= LADDER_INTERVAL_NS:
+        pace_ns = LADDER_INTERVAL_NS if any(curve.confirmed_ns) else LADDER_FIRST_NS
+        if now_ns - curve.laddered_ns >= pace_ns:
             self._run_ladder(curve, market, now_ns)
         fast = fast_forwards(curve.perpetual, curve.basis)
         for e, confirmed_ns in enumerate(curve.confirmed_ns):

@@ -68,6 +68,10 @@ class QuoteDesk:
             if expiry.expiry_ns in s.calibrator.unfitted_ns(name)
         ]
         s.quoter.set_unfitted(np.concatenate(waiting) if waiting else _NOTHING)
+        for name in s.underlyings:
+            if not s.skew.is_ready(name):
+                # A first surface: leans and models have waited for it, and quoting waits for them.
+                self._recompose_ns[name] = 0
 
     def revalue(self, now_ns: Ns) -> dict[str, Ints]:
         """Moves forwards and theo with the market; the option ids to look at, by underlying."""

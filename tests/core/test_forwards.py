@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from mm_daemon.core.catalog import Catalog
-from mm_daemon.core.forwards import LADDER_AGE_NS_MAX, LADDER_INTERVAL_NS, Forwards
+from mm_daemon.core.forwards import (
+    LADDER_AGE_NS_MAX,
+    LADDER_FIRST_NS,
+    LADDER_INTERVAL_NS,
+    Forwards,
+)
 from mm_daemon.core.market import Market
 from mm_daemon.domain.events import BookLost, IndexSeen
 from mm_daemon.domain.units import NS_PER_S, Ns
@@ -105,6 +110,15 @@ def test_ladder_runs_at_its_pace_and_the_basis_converges() -> None:
     ]
     moves = [float(step[0] - first[0]) for step in steps]
     assert 0.0 < moves[0] < moves[1] < moves[2]
+
+
+def test_until_the_first_forward_the_ladder_is_tried_at_a_quicker_pace() -> None:
+    forwards = Forwards(WORLD)
+    assert np.isnan(forwards.refresh("BTC", Market(WORLD), NOW)).all()
+    market = quoted_market(WORLD, board(WORLD))
+    with_perpetual(market, PERPETUAL_TICKS - 1)
+    assert np.isnan(forwards.refresh("BTC", market, Ns(NOW + LADDER_FIRST_NS - 1))).all()
+    assert np.isfinite(forwards.refresh("BTC", market, Ns(NOW + LADDER_FIRST_NS))).all()
 
 
 def test_new_listing_keeps_the_forwards_of_old_expiries() -> None:

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from mm_daemon.domain.events import BookLost
-from mm_daemon.domain.units import NS_PER_S, Ns
+from mm_daemon.core import warm_up
+from mm_daemon.domain.events import BookLost, InstrumentsRead
+from mm_daemon.domain.inputs import LatchChanged, PermitChanged
+from mm_daemon.domain.permission import PERMISSION_ALL
+from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, Ns
 from tests.core.control_bench import NAME, state_of
 from tests.node.engine_world import Bench
+
+
+def test_a_start_waits_for_evidence_and_not_for_paces() -> None:
+    """The first forward, surface, leans and controls follow each other within half a second."""
+    bench = Bench()
+    bench.feed(bench.start)
+    bench.feed(LatchChanged(generation=1, permission=PERMISSION_ALL, tasks=0))
+    bench.feed(PermitChanged(deadline_ns=Ns(bench.now + NS_PER_DAY)))
+    bench.see(InstrumentsRead(0, bench.instruments), *warm_up._account())
+    bench.engine.decide(Ns(bench.now))  # finds no market yet
+    bench.run(5)
+    assert bench.quotes()
 
 
 def test_a_book_lost_while_its_underlying_was_held_is_not_quoted_when_it_is_released() -> None:
