@@ -373,7 +373,9 @@ RISK_MUTANTS = (
         "        side = Side.SELL if held > 0 else Side.BUY\n",
         "        side = Side.BUY if held > 0 else Side.SELL\n",
         "A flatten doubles what it should close.",
-        ("core/test_flatten.py::test_a_piece_is_bounded_by_clip_depth_and_what_is_held",),
+        (
+            "core/test_flatten.py::test_the_ladder_goes_from_the_touch_through_wider_and_resting_to_a_person",
+        ),
     ),
     Mutant(
         "flatten-beyond-its-bound",
