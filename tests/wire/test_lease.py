@@ -44,6 +44,8 @@ QUOTED_MIN = 200
 QUOTED_SOME = 20
 US_PER_S = 1_000_000
 KEYS = ("trader", "state", "lease", "options_two_sided", "latched_by", "reasons_not_quoting")
+LIFTED_BY = {"C24.order", "C18"}
+"""Controls that must have let go before that latch is lifted."""
 LATE_S = 0.5
 """What the pulling itself, and looking at it, may take."""
 
@@ -271,8 +273,13 @@ def wait_one_quotes(pair: Pair) -> None:
 
 
 def lift_t2(daemon: Daemon, status: dict[str, Any]) -> None:
-    """Once its holder has reconciled; a refusal is asked again at the next look."""
-    if "control:C24.order" in status["latched_by"] and status.get("is_reconciled"):
+    """Once the server's terms are met: whoever asks over and over is told to slow down."""
+    if "control:C24.order" not in status["latched_by"]:
+        return
+    terms = status.get("reset")
+    holding = [one.split(" ")[0] for one in terms["controls_holding"]] if terms else [*LIFTED_BY]
+    is_clean = status.get("is_reconciled") and not status.get("unknown_orders")
+    if is_clean and not set(holding) & LIFTED_BY:
         body = {"generation": status["generation"], "reason": "the store is back"}
         code, answer = daemon.post("/v1/reset", body, role="risk")
         if code != 200:
