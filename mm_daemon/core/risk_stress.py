@@ -55,8 +55,11 @@ class StressUnits:
     ) -> None:
         """Revalues some rows and follows the base exposure (collateral in USD)."""
         sums, base = self.sums[underlying], self._bases[underlying]
+        held = ids[ints[0, ids] != 0]
+        is_held_known = not np.isnan(self.units[held, 0]).any()
         _refresh_rows(
-            ids,
+            # Until the loss of what is held is known nothing is quoted: its rows come first.
+            ids if is_held_known else np.concatenate((held, ids)),
             ints,
             columns,
             self._catalog.strike,
