@@ -2,11 +2,14 @@
 
 It must work with the daemon up, hung, half dead or absent. A page whose guard lives is the truth
 and is written first. A page without a living guard may still be read by an orphaned trader, so it
-is narrowed too, but the file is then the truth: nobody keeps such a page and file together.
+is narrowed too, but the file is then the truth: nobody keeps such a page and file together. Where a
+guard lives and its page cannot be read from here, the guard is told by the kill file, for it would
+mend a latch file that its own page knows nothing of.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -29,10 +32,13 @@ _POLL_S: Final = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """A raise that holds. `page` is the page of a living guard, None where there is none."""
+    """A raise that holds. `page` is the page of a living guard, None where there is none or it
+    cannot be read."""
 
     generation: int
     page: Page | None
+    is_guard_told: bool = False
+    """A guard lives whose page cannot be read: it has the kill file to take, and cancels all."""
 
 
 def live_page(layout: Layout) -> Page | None:
@@ -58,10 +64,14 @@ def raise_everywhere(
     page = live_page(layout)
     store = LatchStore(layout.latch, page)
     if page is None:
-        _narrow_leftover(layout, source, mask, reason, ts_ns, scope)
+        is_guard_told = page_is_owned(layout.page)
+        if is_guard_told:
+            _leave_kill_file(layout, reason)
+        else:
+            _narrow_leftover(layout, source, mask, reason, ts_ns, scope)
         wake(layout.wake)
         generation = store.raise_latch(source, mask, reason, ts_ns=ts_ns, scope=scope)
-        return Raised(generation, None)
+        return Raised(generation, None, is_guard_told)
     generation = store.raise_page(source, mask, reason, ts_ns=ts_ns, scope=scope)
     wake(layout.wake)
     store.persist()
@@ -94,6 +104,13 @@ def _attach(layout: Layout) -> Page | None:
         return Page.attach(layout.page)
     except PageError:
         return None
+
+
+def _leave_kill_file(layout: Layout, reason: str) -> None:
+    """Whole or not at all, so that the guard never finds half a reason."""
+    fresh = layout.kill_file.with_name(f"{layout.kill_file.name}.{os.getpid()}.new")
+    fresh.write_text(f"{reason}\n")
+    fresh.replace(layout.kill_file)
 
 
 def _narrow_leftover(

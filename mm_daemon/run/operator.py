@@ -108,7 +108,8 @@ class KillResult:
     level: str
     scope: str
     route: str
-    """api, page (ops was dead) or file (no daemon ran)."""
+    """api, page (ops was dead), guard (the page could not be read either: by the kill file, which
+    cancels all) or file (no daemon ran)."""
     state: str
     is_confirmed: bool
     """The gate saw the latch, and the venue showed nothing left, twice; at a level that does not
@@ -147,6 +148,10 @@ def kill(
     if route == "file":
         state = "no daemon runs; it will start latched"
         return KillResult(generation, level, scope, route, state, True)
+    if route == "guard":
+        is_taken = _wait_until(lambda: not endpoint.layout.kill_file.exists())
+        state = "taken by the guard" if is_taken else "not taken by the guard"
+        return KillResult(generation, level, scope, route, state, False)
     if not is_waiting:
         return KillResult(generation, level, scope, route, "settling", False)
     if PRESETS[level].tasks & SWEEP:
@@ -184,6 +189,8 @@ def _kill_without_ops(layout: Layout, level: str, scope: str, reason: str) -> tu
         raise OperatorError(f"the page is latched, but the file is not: {error}") from error
     if level == HARD_STOP:
         open_latch(layout).block_start(reason)
+    if raised.is_guard_told:
+        return raised.generation, "guard"
     return raised.generation, "file" if raised.page is None else "page"
 
 

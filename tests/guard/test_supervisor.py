@@ -17,6 +17,7 @@ import pytest
 import mm_daemon
 from mm_daemon.domain.permission import CRASH, LATCH_FILE, OPEN, OPERATOR, PRESETS
 from mm_daemon.ipc import ledger
+from mm_daemon.ipc.control import raise_everywhere
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.layout import Layout
 from mm_daemon.ipc.page import (
@@ -300,6 +301,22 @@ def test_touched_kill_file_latches_and_is_taken_away(guard: Guard) -> None:
     assert entry is not None
     assert entry.reason == "kill file: smoke in the server room"
     assert guard.stop() == 0
+
+
+def test_kill_holds_though_the_page_can_be_read_by_the_guard_alone(guard: Guard) -> None:
+    guard.start()
+    page = guard.reconciled(1)
+    guard.layout.page.unlink()
+    guard.layout.page.write_bytes(b"garbage")
+    raised = raise_everywhere(guard.layout, OPERATOR, PRESETS["cancel_all"], "smoke", ts_ns=2)
+    assert raised.is_guard_told
+    until(lambda: page.permission == 0, "the latch")
+    until(lambda: not guard.layout.kill_file.exists(), "the file to be taken")
+    entry = guard.latch().load().entry(OPERATOR)
+    assert entry is not None
+    assert entry.reason == "kill file: smoke"
+    assert guard.stop() == 0
+    assert guard.latch().load().entry(OPERATOR) is not None
 
 
 def test_kill_while_no_trader_runs_is_swept_and_published(guard: Guard, venue: RestVenue) -> None:

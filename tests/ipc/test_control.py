@@ -77,6 +77,21 @@ def test_kill_reaches_an_orphan_through_its_guards_leftover_page(layout: Layout)
     assert LatchStore(layout.latch, None).load().effective() == CANCEL_ALL
 
 
+def test_kill_reaches_a_living_guard_whose_page_cannot_be_read(layout: Layout) -> None:
+    """The guard keeps its own mapping and would mend the file by it, so the file is not enough."""
+    published_page(layout)
+    owner = PageOwner.claim(layout.page)
+    layout.page.unlink()
+    layout.page.write_bytes(b"garbage")
+    raised = raise_everywhere(layout, OPERATOR, CANCEL_ALL, "smoke", ts_ns=2)
+    assert raised.is_guard_told
+    assert raised.page is None
+    assert layout.kill_file.read_text() == "smoke\n"
+    assert LatchStore(layout.latch, None).load().effective() == CANCEL_ALL
+    assert owner is not None
+    owner.release()
+
+
 def test_leftover_page_never_overwrites_what_the_file_knows(layout: Layout) -> None:
     """The first kill is known to the file alone, because the page came before and went stale."""
     page = published_page(layout)
