@@ -19,7 +19,7 @@ from aiohttp import web
 from mm_daemon.domain.inputs import TraderKnob
 from mm_daemon.domain.knobs import why_refused
 from mm_daemon.domain.permission import HARD_STOP, OPERATOR, PRESETS, Mask
-from mm_daemon.ipc.page import GENERATION_SEEN
+from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION, TRADER_PID
 from mm_daemon.ipc.wake import wake
 from mm_daemon.ops.adopt_desk import AdoptDesk
 from mm_daemon.ops.answers import ACTOR, NOTE, Handler, json_response, who
@@ -43,7 +43,8 @@ from mm_daemon.ops.reset_desk import ResetDesk
 from mm_daemon.ops.scribe import Scribe
 from mm_daemon.ops.surroundings import Surroundings
 
-SEEN_TIMEOUT_S: Final = 2.0
+SEEN_TIMEOUT_S: Final = 5.0
+"""Longer than the guard needs to end a trader that hangs and to sweep in its place."""
 SEEN_POLL_S: Final = 0.001
 encode = msgspec.json.encode
 KEY_HEADER: Final = "Idempotency-Key"
@@ -204,10 +205,13 @@ class Acting:
         return ""
 
     async def _wait_seen(self, generation: int) -> bool:
-        """Until the gate published that it saw the generation, or the trader is gone."""
+        """Until the gate published that it saw the generation, or no trader lives and the venue was
+        swept since."""
         words = self._around.page.words
         deadline_ns = self._around.mono_ns() + int(SEEN_TIMEOUT_S * _NS_PER_S)
         while words[GENERATION_SEEN] < generation:
+            if not words[TRADER_PID] and words[SWEPT_GENERATION] >= generation:
+                return True
             if self._around.mono_ns() > deadline_ns:
                 return False
             await asyncio.sleep(SEEN_POLL_S)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mm_daemon.domain.permission import PRESETS, Mask
-from mm_daemon.ipc.page import GENERATION_SEEN
+from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION, TRADER_PID
 from tests.ops.rig import Door, Rig, lose_trader, serving
 from tests.ops.test_audit import file_size_limited_to
 
@@ -102,6 +102,19 @@ async def test_a_gate_that_does_not_answer_is_said_and_the_page_is_latched(tmp_p
         found, answer = await door.post("/v1/kill", {}, "halt")
         moving.cancel()
         assert (found, answer["state"], rig.page.permission) == (503, "unseen", 0)
+
+
+async def test_a_kill_of_a_dead_trader_holds_once_the_venue_was_swept_for_it(
+    tmp_path: Path,
+) -> None:
+    async with serving(tmp_path) as (rig, door):
+        rig.gate_is_alive = False
+        words = rig.page.words
+        words[TRADER_PID] = 0
+        words[GENERATION_SEEN] = 0
+        words[SWEPT_GENERATION] = rig.page.generation + 1
+        found, answer = await door.post("/v1/kill", {}, "halt")
+        assert (found, answer["state"], rig.page.permission) == (200, "settling", 0)
 
 
 async def test_a_dead_trader_socket_does_not_hold_up_a_kill(tmp_path: Path) -> None:
