@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 export NUMBA_CACHE_DIR ?= $(abspath $(VENV))/numba-cache
 
-.PHONY: run test lint bench endurance lock simulate mutants warm clean
+.PHONY: run test lint bench endurance lock simulate sweep mutants warm clean
 
 run: $(VENV)/.run
 	$(BIN)/mm-daemon run
@@ -24,12 +24,16 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.bench $(ARGS)
 
-# The whole daemon on a virtual clock, one seed after the other: make simulate SCENARIO=small SEEDS=10
-SCENARIO ?= small
-SEEDS ?= 1
+# The whole daemon on a virtual clock, judged by its invariants: make simulate SEEDS=10000, and
+# a kill, a crash and a broken connection at every step of short runs: make sweep RUNS=20
+SEEDS ?= 200
+FIRST ?= 0
+RUNS ?= 20
+JOBS ?= $(shell nproc)
 simulate: $(VENV)/.run
-	for seed in $$(seq $(SEEDS)); do \
-		$(BIN)/mm-daemon simulate --scenario $(SCENARIO) --seed $$seed || exit 1; done
+	$(BIN)/mm-daemon simulate --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS)
+sweep: $(VENV)/.run
+	$(BIN)/mm-daemon simulate --sweep $(RUNS) --jobs $(JOBS)
 
 # Plants faults in copies of the project, one at a time, and shows each caught: make mutants ARGS='--only NAME'
 mutants: $(VENV)/.test

@@ -6,6 +6,7 @@ and tests imports it.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +17,7 @@ from mm_daemon import app
 from mm_daemon.config import Config
 from mm_daemon.core.engine import Engine
 from mm_daemon.core.skew_factors import build_factors
+from mm_daemon.core.state import EngineState
 from mm_daemon.core.warm_up import warm_up
 from mm_daemon.domain.errors import ConfigError
 from mm_daemon.domain.outputs import AskFactors, AskFit
@@ -23,7 +25,12 @@ from mm_daemon.domain.params import UnderlyingParams
 from mm_daemon.node.node import Node
 from mm_daemon.pricing.surface_fit import serve_fit
 from mm_daemon.run.simulate import Books, DaemonParts
+from mm_daemon.run.simulation_campaign import runs_twice
+from mm_daemon.run.simulation_invariants import Violation
+from mm_daemon.run.simulation_judge import Verdict, judged
+from mm_daemon.run.simulation_plan import Plan, draw, sweep_plan
 from mm_daemon.run.simulation_rows import ROWS, Row, run_row
+from mm_daemon.run.simulation_sweep import Swept, swept
 from mm_daemon.shell.trader import TraderNode
 from mm_daemon.venues.deribit import sweep
 
@@ -47,12 +54,13 @@ def simulation_parts(config: Config, underlyings: tuple[str, ...]) -> DaemonPart
         compute={AskFit: serve_fit, AskFactors: build_factors},
         inference=None,
         books=node_books,
+        state=node_state,
     )
 
 
 def row_parts(row: Row) -> DaemonParts:
     """The shipped configuration, with what a row of seconds needs changed."""
-    config = app.load_config(None)
+    config = _shipped()
 
     def adapted(one: UnderlyingParams) -> UnderlyingParams:
         quoting = msgspec.structs.replace(
@@ -72,11 +80,47 @@ def row_parts(row: Row) -> DaemonParts:
     return simulation_parts(config, row.underlyings)
 
 
-def node_books(node: TraderNode) -> Books:
-    """Cash and positions as our portfolio keeps them."""
+@cache
+def _shipped() -> Config:
+    return app.load_config(None)
+
+
+def plan_parts(plan: Plan) -> DaemonParts:
+    """The shipped configuration with a plan's settings, quoting one underlying."""
+    config = _shipped()
+    one = config.underlyings[0]
+    replace = msgspec.structs.replace
+    one = replace(
+        one,
+        quoting=replace(one.quoting, stop_before_expiry_s=plan.stop_before_expiry_s, reentry_s=0.0),
+        hedge=replace(one.hedge, band_delta_coin=plan.band_delta_coin),
+        limits=replace(
+            one.limits,
+            position_lots_max=plan.position_lots_max,
+            delta_coin_max=plan.delta_coin_max,
+        ),
+    )
+    decision = replace(
+        config.decision,
+        reconcile_orders_s=plan.reconcile_s,
+        reconcile_trades_s=2.0 * plan.reconcile_s,
+        reconcile_positions_s=3.0 * plan.reconcile_s,
+    )
+    venue = replace(config.venue, request_timeout_ms=plan.request_timeout_ms)
+    config = replace(config, underlyings=(one,), decision=decision, venue=venue)
+    return simulation_parts(config, (one.name,))
+
+
+def node_state(node: TraderNode) -> EngineState | None:
+    """The state behind the decision, for whoever judges a run."""
     assert isinstance(node, Node)
     assert isinstance(node.engine, Engine)
-    state = node.engine.state
+    return node.engine.state
+
+
+def node_books(node: TraderNode) -> Books:
+    """Cash and positions as our portfolio keeps them."""
+    state = node_state(node)
     if state is None:
         return Books(cash_e8={}, positions_e8={})
     lots = state.portfolio.position_lots
@@ -98,3 +142,23 @@ def simulate(scenario: str, seed: int, for_seconds: float) -> dict[str, Any]:
         )
     answer: dict[str, Any] = msgspec.to_builtins(report)
     return answer
+
+
+def judge_plan(plan: Plan) -> Verdict:
+    """One plan from start to stop."""
+    return judged(plan, plan_parts(plan))
+
+
+def judge_seed(seed: int) -> Verdict:
+    """The plan of a seed; every fiftieth twice, and both runs must be the same."""
+    verdict = judge_plan(draw(seed))
+    if runs_twice(seed) and (again := judge_plan(draw(seed))).digest != verdict.digest:
+        differs = Violation("determinism", 0, 0.0, f"digest {verdict.digest}", again.digest)
+        return msgspec.structs.replace(verdict, violations=(*verdict.violations, differs))
+    return verdict
+
+
+def sweep_run(number: int, steps: int) -> Swept:
+    """Every act at every step of one short run; odd ones from the first quotes on."""
+    plan = sweep_plan(number)
+    return swept(plan, plan_parts(plan), steps, from_start=number % 2 == 0)

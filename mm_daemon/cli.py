@@ -364,17 +364,30 @@ def models_show(
 @app.command()
 def simulate(
     scenario: Annotated[str, typer.Option(help="Name of a row of the simulation.")] = "small",
-    seed: Annotated[int, typer.Option(help="Seed of world and network.")] = 1,
-    for_seconds: Annotated[float, typer.Option("--for", help="Virtual SECONDS.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the row's world and network.")] = 1,
+    for_seconds: Annotated[float, typer.Option("--for", help="Virtual SECONDS of the row.")] = 0.0,
+    seeds: Annotated[int, typer.Option(help="Judge so many drawn plans instead.")] = 0,
+    first: Annotated[int, typer.Option(help="The first of these seeds.")] = 0,
+    sweep: Annotated[int, typer.Option(help="Act at every step of so many short runs.")] = 0,
+    steps: Annotated[int, typer.Option(help="Steps of each swept run.")] = 334,
+    plan: Annotated[str, typer.Option(help="Judge one plan: its JSON or a file.")] = "",
+    jobs: Annotated[int, typer.Option(help="Processes for seeds and sweeps.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """The whole daemon on a virtual clock against the simulated venue, judged at the end."""
-    from mm_daemon import app_simulation
+    """The whole daemon on a virtual clock against the simulated venue, judged by invariants."""
+    from mm_daemon import cli_simulation as root
 
     with _one_line_errors():
-        report = app_simulation.simulate(scenario, seed, for_seconds)
-    _show(report, as_json, _render_simulation)
-    if report["violations"]:
+        if seeds or sweep or plan:
+            if seeds:
+                report = root.seeds(first, seeds, jobs)
+            else:
+                report = root.plan(plan) if plan else root.sweep(sweep, steps, jobs)
+            _show(report, as_json, root.render)
+        else:
+            report = root.scenario(scenario, seed, for_seconds)
+            _show(report, as_json, root.render_scenario)
+    if report.get("violations") or report.get("failed"):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -474,13 +487,3 @@ def _render_replay(report: Any) -> str:
         f" ({report['speed']:.1f} x real time): {verdict}"
     )
     return "\n".join([summary, *notes])
-
-
-def _render_simulation(report: Any) -> str:
-    summary = (
-        f"{report['scenario']} seed {report['seed']}: {report['virtual_s']:.1f} virtual s in"
-        f" {report['cpu_s']:.2f} s, {report['steps']} steps, {report['lives']} lives,"
-        f" {report['risk_frames']} risk frames, {report['trades']} trades,"
-        f" digest {report['digest']}"
-    )
-    return "\n".join([summary, *(f"VIOLATION {what}" for what in report["violations"])])

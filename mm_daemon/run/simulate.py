@@ -22,11 +22,12 @@ from typing import Final
 
 import msgspec
 
+from mm_daemon.core.state import EngineState
 from mm_daemon.domain.errors import InvariantError
 from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.inputs import OperatorReset, Start
 from mm_daemon.domain.params import Params
-from mm_daemon.domain.permission import OPERATOR, PRESETS, LatchRefused
+from mm_daemon.domain.permission import OPERATOR, PRESETS, Clearer, LatchRefused, may_clear
 from mm_daemon.domain.units import NS_PER_S
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.layout import Layout
@@ -78,6 +79,8 @@ class DaemonParts:
     compute: Compute
     inference: Inference | None
     books: Callable[[TraderNode], Books]
+    state: Callable[[TraderNode], EngineState | None]
+    """What the decision believes; None before its first catalogue."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ class Simulation:
         self.killed_at_step: int | None = None
         self.resets = 0
         self.is_permit_renewed = plan.is_permit_renewed
+        self.are_faults_over = False
+        """Nothing that was planted befalls anybody any more."""
         self.ledger_bytes_lost = 0
         """What the next unclean end takes from the ledger's tail, as a host crash may."""
         self.adopted_at_ns = 0
@@ -226,6 +231,11 @@ class Simulation:
         self._wake()
         if self.trader.is_alive:
             self.trader.feed(OperatorReset(generation=state.generation))
+
+    def reset_if_latched(self) -> None:
+        """The operator's reset where there is something a reset may lift."""
+        if any(may_clear(Clearer.RESET, one.source) for one in self.latch.state().entries):
+            self.reset()
 
     def crash(self, *, is_host_crash: bool = False) -> None:
         """SIGKILL between two steps. When the host goes, the sockets just fall silent."""

@@ -228,7 +228,8 @@ class SimulatedGuard:
         """Lifts `crash` once the life begun after it has reconciled, and looks for a stall."""
         self._look_for_stall()
         words = self._page.words
-        is_running = words[TRADER_INCARNATION] == self.incarnation
+        # A trader that was latched for a stall is killed, whatever it had said of itself before.
+        is_running = words[TRADER_INCARNATION] == self.incarnation and not self._is_stalled
         if is_running and self._crashed_ns and words[RECONCILED_INCARNATION] == self.incarnation:
             self._latch.clear(CRASH, Clearer.GUARD)
             self._watch.on_latch()

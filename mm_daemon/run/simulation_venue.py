@@ -167,6 +167,12 @@ class VenueHost:
             self.venue.close_session(session, self.now_us)
             self._settle()
 
+    def act(self, do: Callable[[int], object]) -> None:
+        """Something happens at the venue by itself, at this moment; `do` gets it in us."""
+        self.venue.pump(self.now_us)
+        do(self.now_us)
+        self._settle()
+
     # -- REST -----------------------------------------------------------------------------------
 
     def rest(self, body: bytes, token: str | None, answered: Callable[[bytes], None]) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import pickle
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -15,8 +12,8 @@ from mm_daemon.app_simulation import row_parts
 from mm_daemon.run.simulate import Simulation
 from mm_daemon.run.simulation_journal import Journals
 from mm_daemon.run.simulation_rows import ROWS, build
+from mm_daemon.run.simulation_sweep import in_child as in_child  # noqa: PLC0414 - for the tests
 
-T = TypeVar("T")
 IS_LONG = os.environ.get("MM_LONG") == "1"
 
 
@@ -42,26 +39,3 @@ def quoting(sim: Simulation, timeout_s: float = 10.0) -> Simulation:
         lambda: sim.scheduler.steps % 16 == 0 and sim.open_orders() > 0, timeout_s
     )
     return sim
-
-
-def in_child(sim: Simulation, directory: Path, act: Callable[[Simulation], T]) -> T:
-    """What `act` gives on a copy of the simulation as it is now, in a forked process."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reader)
-        try:
-            sim.isolate(directory)
-            answer: tuple[bool, object] = (True, act(sim))
-        except BaseException:  # noqa: BLE001 - the parent raises it again
-            answer = (False, traceback.format_exc())
-        with os.fdopen(writer, "wb") as pipe:
-            pickle.dump(answer, pipe)
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        content = pipe.read()
-    os.waitpid(pid, 0)
-    is_good, value = pickle.loads(content)
-    assert is_good, value
-    return value  # type: ignore[no-any-return]
