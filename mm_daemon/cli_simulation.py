@@ -23,7 +23,7 @@ from mm_daemon.run.simulation_plan import decode, encode
 from mm_daemon.run.simulation_sweep import Swept
 
 PROGRESS_S: Final = 10.0
-SHRUNK_MAX: Final = 3
+SHRUNK_MAX: Final = 1
 """Failures of one campaign that are made smaller; the others are printed as they are."""
 
 R = TypeVar("R")

@@ -28,7 +28,6 @@ from mm_daemon.domain.intents import (
     Intent,
     MassQuote,
     PlaceOrder,
-    ReadInstruments,
 )
 from mm_daemon.domain.orders import (
     AccountEvidence,
@@ -82,9 +81,16 @@ class AccountDesk:
             instrument=fill.instrument,
             why="instrument not listed",
         )
-        intent = ReadInstruments(s.outbox.take_id())
-        s.throttle.try_spend(intent, now_ns)
-        s.outbox.send(intent)
+        s.absent.want(fill.instrument)
+        self.ask_absent(now_ns)
+
+    def ask_absent(self, now_ns: Ns) -> None:
+        """Asks for instruments that our books speak of and the catalogue does not have."""
+        s = self._s
+        intent = s.absent.poll(s.outbox, now_ns)
+        if intent is not None:
+            s.throttle.try_spend(intent, now_ns)
+            s.outbox.send(intent)
 
     def _on_foreign_fill(self, fill: FillEvidence) -> None:
         """Somebody else trades on this account: the position is ours all the same."""

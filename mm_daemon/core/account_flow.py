@@ -14,6 +14,7 @@ from mm_daemon.core.hedge_desk import HedgeDesk
 from mm_daemon.core.pnl_desk import PnlDesk
 from mm_daemon.core.quote_desk import QuoteDesk
 from mm_daemon.core.reconcile_desk import ReconcileDesk
+from mm_daemon.core.recovery import book_known
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.events import MmpTriggered, RequestDone, TickerSeen
 from mm_daemon.domain.inputs import Withheld
@@ -75,6 +76,7 @@ class AccountFlow:
     def on_listing(self, now_ns: Ns) -> None:
         """New instruments are known: fills that waited for one are booked, those that the venue
         has to tell again are asked for."""
+        book_known(self._s)
         for fill in self._s.portfolio.retry_parked():
             self._s.working.on_fill(fill, now_ns)
             self.after_fill(fill, now_ns)

@@ -240,6 +240,8 @@ class Breaker:
             saved, type=tuple[list[tuple[str, str, int, list[int], bool]], list[str]]
         )
         for control in CONTROLS:
+            if control.reset is Reset.AUTO:
+                continue
             places = len(self._names) if control.level is Level.UNDERLYING else 1
             for place in range(places):
                 for control_id, name, since_ns, trips_ns, is_on in kept:

@@ -206,6 +206,7 @@ class Engine:
         self.reconciles.poll(now_ns)
         self.pnl.step(now_ns)
         self.settlements.poll(now_ns)
+        self.account.ask_absent(now_ns)
         self.checkpoints.poll(now_ns)
         if self.modes.quoting_reasons and self.quotes.has_quotes():
             self.quotes.pull(", ".join(self.modes.quoting_reasons), now_ns, freeze=False)

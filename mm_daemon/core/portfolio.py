@@ -144,7 +144,7 @@ class Portfolio:
         return self._holdings[instrument_id]
 
     def is_carried(self, instrument_id: int) -> bool:
-        """Whether anything of this instrument is still in our equity besides cash."""
+        """Whether anything of it is still in our equity besides cash."""
         held = self._holdings[instrument_id]
         return bool(held.lots or held.session_realized_e18 or held.session_funding_e18)
 
@@ -181,12 +181,12 @@ class Portfolio:
         return True
 
     def read_from_ns(self, currency: str) -> int | None:
-        """Venue time from which trades must be read to see all that is not booked; None = never
-        booked any."""
-        newest_ns = self.newest_fill_ns.get(currency)
-        if newest_ns is None or not self.parked:
-            return newest_ns
-        return min(newest_ns, *(fill.ts_venue_ns for fill in self.parked))
+        """Venue time from which all that is not booked can be read: the newest that is, or else the
+        opening of the books, or what waits; None = no books."""
+        times_ns = [fill.ts_venue_ns for fill in self.parked]
+        if booked_ns := self.newest_fill_ns.get(currency, self._keys_from_ns):
+            times_ns.append(booked_ns)
+        return min(times_ns, default=None)
 
     def mark_seen(self, fill: FillEvidence) -> None:
         """Remembers a trade that is already part of an adopted position. Only while opening."""
@@ -256,6 +256,8 @@ class Portfolio:
         newest_ns = max((account.ts_venue_ns for account in accounts), default=0)
         day = (newest_ns - SETTLEMENT_OF_DAY_NS) // NS_PER_DAY
         is_due = 0 <= self._settled_day < day
+        if is_due and self._is_undelivered(newest_ns):  # the payment is in these balances already
+            return {}
         self._settled_day = max(day, self._settled_day)
         if not is_due:
             return {}
@@ -263,6 +265,11 @@ class Portfolio:
             account.currency: self.settle_to_balance(account.currency, account.balance_e8)
             for account in accounts
         }
+
+    def _is_undelivered(self, ts_venue_ns: int) -> bool:
+        """Whether something that was over by then still waits for its delivery."""
+        over = (one for one in self._catalog.instruments if 0 < one.expiry_ns <= ts_venue_ns)
+        return any(self.is_carried(one.id) for one in over)
 
     def settle_to_balance(self, currency: str, balance_e8: CoinE8) -> CoinE8:
         """Takes the venue's balance after a settlement whose prices we were not told: what came
@@ -355,10 +362,6 @@ class Portfolio:
             )
             self._install(position.instrument_id, held)
 
-    def adjust_cash(self, currency: str, amount_e8: CoinE8) -> None:
-        """Books cash that no fill explains (a deposit, or a flagged correction of a break)."""
-        self._pay(currency, amount_e8)
-
     def adjust_position(self, instrument_id: int, lots: int, price_e8: int) -> None:
         """Books lots that no fill explains, valued at `price_e8`: the last, flagged resort of a
         reconcile. A second adjustment of the same size the other way reverses it."""
@@ -403,12 +406,8 @@ class Portfolio:
         self.newest_fill_ns = state.newest_fill_ns
         self._keys_from_ns = state.keys_from_ns
         self._settled_day = state.settled_day
-        for name, parts in state.holdings:
-            held = Holding(*(int(part) for part in parts))
-            if name in self._catalog.id_of:
-                self._install(self._catalog.id_of[name], held)
-            else:
-                self.orphans[name] = held
+        self.orphans = {name: Holding(*map(int, parts)) for name, parts in state.holdings}
+        self.resize(self._catalog)
 
     def forget_keys(self, now_venue_ns: Ns) -> None:
         """Drops the keys of trades older than a day; an older trade is parked from then on."""

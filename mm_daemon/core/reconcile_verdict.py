@@ -98,9 +98,10 @@ def judge(cut: Cut, books: Books, now_ns: Ns) -> Conclusion:
     breaks = _fill_breaks(cut, books) if portfolio.is_open else []
     settled: dict[str, CoinE8] = {}
     if cut.is_consistent and portfolio.is_open:
-        if cut.accounts is not None:
-            settled = portfolio.settle_if_due(cut.accounts.accounts)
         breaks += _position_breaks(cut, books)
+        if cut.accounts is not None and not breaks:
+            # A delivery or a trade that is still to be booked would be taken for a settlement.
+            settled = portfolio.settle_if_due(cut.accounts.accounts)
         breaks += _cash_breaks(cut, portfolio)
     is_broken = any(one.kind != "cash" for one in breaks)
     has_leftovers = bool(owned.cancels or owned.has_old_quotes)

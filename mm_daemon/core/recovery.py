@@ -10,6 +10,7 @@ import msgspec
 
 from mm_daemon.core.portfolio import Booking
 from mm_daemon.core.state import EngineState
+from mm_daemon.domain.events import FillUnplaced
 from mm_daemon.domain.inputs import Start
 from mm_daemon.domain.outputs import AdjustRecord, CheckpointRecord, FillRecord, LedgerRecord
 from mm_daemon.domain.units import NS_PER_S, Ns
@@ -65,10 +66,30 @@ def checkpoint(state: EngineState) -> CheckpointRecord:
     )
 
 
+def book_known(state: EngineState) -> None:
+    """Books the ledger's fills whose instruments are known."""
+    for record in state.absent.take_known(state.catalog):
+        if state.portfolio.book(record.fill) is Booking.APPLIED:
+            state.adjustments.on_fill(record.fill, state.portfolio, state.catalog)
+
+
+def _unplaced(record: FillRecord) -> FillUnplaced:
+    """A fill that stays in sight, and in the range of trades that is read, until it is booked."""
+    return FillUnplaced(
+        trade_id=record.fill.trade_id,
+        order_id=record.fill.order_id,
+        instrument=record.instrument,
+        ts_venue_ns=record.fill.ts_venue_ns,
+        source="ledger",
+        leg=record.fill.leg,
+    )
+
+
 def restore(state: EngineState, start: Start) -> int:
     """Takes over what `start` brings; returns how many fills were applied from the ledger.
 
-    Fills of instruments that are gone are kept by the portfolio as parked.
+    Positions and fills of instruments that the catalogue does not have, because they ended while
+    nobody was here, wait for it (`absent_listings`).
     """
     if not start.checkpoint:
         return 0
@@ -78,13 +99,15 @@ def restore(state: EngineState, start: Start) -> int:
     state.breaker.restore(saved.breaker)
     if saved.adjustments:
         state.adjustments.restore(saved.adjustments)
+    for name in state.portfolio.orphans:
+        state.absent.want(name)
     applied = 0
     for record in msgspec.msgpack.decode(start.ledger_tail, type=list[LedgerRecord]):
         if isinstance(record, FillRecord):
-            instrument_id = state.catalog.id_of.get(record.instrument, -1)
-            fill = msgspec.structs.replace(record.fill, instrument_id=instrument_id)
-            if state.portfolio.book(fill) is Booking.APPLIED:
-                state.adjustments.on_fill(fill, state.portfolio, state.catalog)
+            if record.instrument not in state.catalog.id_of:
+                state.portfolio.park_unplaced(_unplaced(record))
+            state.absent.keep(record)
+            book_known(state)
             applied += 1
         elif isinstance(record, AdjustRecord):
             state.adjustments.book(record, state.portfolio, state.catalog)

@@ -9,6 +9,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from mm_daemon.core.absent_listings import AbsentListings
 from mm_daemon.core.adjustments import Adjustments
 from mm_daemon.core.breaker import Breaker
 from mm_daemon.core.calibrator import Calibrator
@@ -75,6 +76,7 @@ class EngineState:
         self.working = WorkingOrders(catalog)
         self.portfolio = Portfolio(catalog)
         self.adjustments = Adjustments()
+        self.absent = AbsentListings()
         self.risk = RiskGate(catalog, params)
         self.throttle = Throttle(params.throttle)
         self.client_ids = ClientIds(_label_prefix(start), start.epoch, start.first_sequence)
@@ -285,6 +287,7 @@ class EngineState:
             self.reconcile_broken_since_ns,
             self.foreign_fills,
             self.slowed,
+            self.absent.digest_words(),
         )
         hasher.update(repr((words, self.metrics.counts)).encode())
         return hasher.digest()

@@ -140,9 +140,11 @@ class ReadDelivery(msgspec.Struct, frozen=True, tag="read_delivery"):
 
 
 class ReadInstruments(msgspec.Struct, frozen=True, tag="read_instruments"):
-    """SAFE query; answered by `InstrumentsRead`, which may add instruments and never renumbers."""
+    """SAFE query; answered by `InstrumentsRead`, which may add instruments and never renumbers.
+    `ended` names instruments that are wanted although they are over."""
 
     request_id: int
+    ended: tuple[str, ...] = ()
 
 
 class Resync(msgspec.Struct, frozen=True, tag="resync"):

@@ -81,6 +81,9 @@ def build_plan(
         directory,
         watch,
     )
+    if plan.sleeps is not None:
+        from_ns, to_ns = (sim.start_ns + round(at_s * NS_PER_S) for at_s in plan.sleeps)
+        sim.scheduler.at(from_ns, lambda: sim.skip_to(to_ns), "fault.sleep")
     for fault in plan.faults:
         act = ACTS.get(fault.kind)
         if act is not None:

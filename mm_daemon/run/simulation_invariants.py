@@ -213,7 +213,7 @@ class Invariants(Watch):
         if after.generation <= before.generation and not is_same:
             self.note("I11", f"a generation above {before.generation}", str(after.generation))
         for entry in before.entries:
-            kept = after.entry(entry.source)
+            kept = after.entry(entry.source, entry.scope)
             is_as_narrow = kept is not None and kept.mask.narrowed(entry.mask) == kept.mask
             if is_as_narrow or was_reset or self._may_lift(entry.source):
                 continue

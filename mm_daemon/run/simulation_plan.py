@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from mm_daemon.run.simulation_worlds import START_US
+from mm_daemon.run.simulation_worlds import EXPIRY_START_US, START_US
 
 SECONDS: Final = (3.0, 7.0)
 """Length of the part with faults, in virtual time."""
@@ -38,6 +38,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     delivery_window_s: float = 60.0
     stop_before_expiry_s: float = 20.0
     lists_at_s: float = 0.0
+    sleeps: tuple[float, float] | None = None
+    """From when to when host and market sleep."""
     vol_multiple: float = 1.0
     takes_per_s: float = 6.0
     tier: int = 1
@@ -86,6 +88,13 @@ KINDS: Final[dict[str, tuple[float, int]]] = {
     "knob": (1.0, 3),
     "backpressure": (1.0, 2),
 }
+EXPIRY_SHARE: Final = 0.06
+"""Of all plans live through a delivery."""
+EXPIRY_S: Final = 22_500.0
+"""From EXPIRY_START_US to the delivery."""
+SLEEP_S: Final = 3.0
+WAKE_S: Final = 6.0
+AFTER_S: Final = 3.0
 SWEEP_SEEDS: Final = 1_000_000
 """Swept runs have seeds of their own."""
 SWEEP_SECONDS: Final = 2.0
@@ -107,7 +116,7 @@ def draw(seed: int) -> Plan:
     for kind in dict.fromkeys(rng.choices(kinds, weights, k=rng.choice((0, 1, 1, 2, 2, 3, 4)))):
         for _ in range(rng.randint(1, KINDS[kind][1])):
             faults.append(_fault(kind, rng, seconds))
-    return Plan(
+    plan = Plan(
         seed=seed,
         seconds=seconds,
         strikes=rng.choice((5, 5, 6)),
@@ -122,6 +131,28 @@ def draw(seed: int) -> Plan:
         lists_at_s=round(rng.uniform(1.5, seconds), 3) if rng.random() < 0.1 else 0.0,
         crash_count_max=rng.choice((1_000_000, 1_000_000, 2)),
         faults=tuple(sorted(faults, key=lambda fault: fault.at_s)),
+    )
+    return _over_an_expiry(plan) if rng.random() < EXPIRY_SHARE else plan
+
+
+def _over_an_expiry(plan: Plan) -> Plan:
+    """The same faults around a delivery: quotes first, then sleep until shortly before it."""
+    wakes_s = EXPIRY_S - WAKE_S
+    return msgspec.structs.replace(
+        plan,
+        start_us=EXPIRY_START_US,
+        dated_ahead_s=0.0,
+        strikes=9,
+        delivery_window_s=4.0,
+        stop_before_expiry_s=4.0,
+        lists_at_s=0.0,
+        sleeps=(SLEEP_S, wakes_s),
+        seconds=wakes_s + WAKE_S + AFTER_S,
+        faults=tuple(
+            msgspec.structs.replace(fault, at_s=round(wakes_s + fault.at_s, 4))
+            for fault in plan.faults
+            if fault.kind not in ("gap", "clock")
+        ),
     )
 
 

@@ -318,7 +318,7 @@ def do(sim: Simulation, act: Act) -> None:
         sim.disconnect(conn, is_half_open=is_half_open)
 
 
-_MARGINS: Final = {Act.MARGIN_RAISED: 3.0, Act.MARGIN_TREBLED: 9.0, Act.MARGIN_EASED: 1.2}
+_MARGINS: Final = {Act.MARGIN_RAISED: 3.0, Act.MARGIN_TREBLED: 12.0, Act.MARGIN_EASED: 1.2}
 """What the venue asks initially for each unit of maintenance margin."""
 _CUTS: Final = {
     Act.CUT_MARKET: (Conn.MARKET, False),

@@ -12,6 +12,7 @@ import pytest
 from mm_daemon.core.breaker import Breaker, Effects
 from mm_daemon.core.breaker_scan import REPEAT_INSTRUMENTS_MAX, ScanInputs, ScanResult
 from mm_daemon.core.breaker_windows import FillWindow, LossWindow, RejectWindow
+from mm_daemon.core.catalog import Catalog
 from mm_daemon.core.controls import (
     CONTROLS,
     QUICK_CONTROLS,
@@ -289,6 +290,20 @@ def test_what_only_a_person_lifts_survives_a_restart_and_the_rest_does_not() -> 
     again.restore(desk.checkpoint())
     assert sorted(row for row, _, _ in again.active()) == ["C12", "C7"]
     assert again.evaluate(CALM, at(1)).halted == ("C12",)
+
+
+def test_a_restart_without_a_single_expiry_takes_over_what_a_person_must_lift() -> None:
+    """After the last expiry of a listing the places by expiry are gone."""
+    desk = breaker()
+    desk.evaluate(sample(fills_lots=500), T0)
+    futures = [one for one in CATALOG.instruments if not one.is_option]
+    nothing = Catalog(
+        tuple(msgspec.structs.replace(one, id=id_) for id_, one in enumerate(futures)),
+        CATALOG.underlyings,
+    )
+    again = Breaker(nothing, params())
+    again.restore(desk.checkpoint())
+    assert [row for row, _, _ in again.active()] == ["C12"]
 
 
 def test_a_reset_of_one_underlying_lifts_nothing_of_the_firm() -> None:

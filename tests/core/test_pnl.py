@@ -94,7 +94,7 @@ class Desk:
     def __init__(self, catalog: Catalog = CATALOG) -> None:
         self.market = Market(catalog)
         self.portfolio = Portfolio(catalog)
-        self.portfolio.adjust_cash("BTC", 100 * COIN_SCALE)  # type: ignore[arg-type]
+        self.portfolio.cash_e8["BTC"] = 100 * COIN_SCALE
         self.pnl = PnlExplain(catalog, ("BTC", "USDC"))
         self.trades = 0
 

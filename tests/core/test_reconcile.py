@@ -261,6 +261,29 @@ def test_a_settlement_moves_session_result_into_cash_once_a_day(desk: Desk) -> N
     assert [one.kind for one in conclusion.breaks] == ["cash"]
 
 
+def test_a_settlement_is_not_taken_while_a_position_differs(desk: Desk) -> None:
+    """A delivery that is still to be booked would be counted twice: now, and when it is."""
+    desk.venue.cash_e8 += 700
+    desk.venue.lots[CALL] += 3
+    desk.venue.ts_ns = Ns(START_NS + NS_PER_DAY)
+    assert desk.run(Task.FULL).settled == ()
+    desk.venue.lots[CALL] -= 3
+    assert dict(desk.run(Task.FULL).settled) == {"BTC": 700, "USDC": 0}
+
+
+def test_a_settlement_waits_for_the_delivery_of_what_is_over(desk: Desk) -> None:
+    """Positions were read just before eight and balances just after: the payment is in these."""
+    desk.stream(desk.venue.trade("t1", Side.BUY, 2, int(START_NS)))
+    over = Ns(CATALOG.instruments[CALL].expiry_ns + NS_PER_DAY)
+    desk.venue.cash_e8 += 700
+    desk.venue.ts_ns = over
+    assert desk.run(Task.FULL).settled == ()
+    paid = desk.portfolio.deliver(CALL, 60_000 * 10**8)
+    desk.venue.lots[CALL] = 0
+    desk.venue.cash_e8 += paid
+    assert dict(desk.run(Task.FULL).settled) == {"BTC": 700, "USDC": 0}
+
+
 def test_a_fill_after_the_picture_is_no_break(desk: Desk) -> None:
     desk.reconciler.request(Task.POSITIONS, Ns(desk.now))
     cut = None

@@ -71,6 +71,9 @@ def test_the_first_stage_begins_before_the_latch_is_lifted_and_lifts_nothing_its
     assert "C13" in [row for row, _, _ in state.breaker.active()]
     bench.feed(LatchChanged(generation=3, permission=PERMISSION_ALL, tasks=0))
     bench.run(10)
+    assert bench.resting == {}, "its own trip still holds"
+    bench.feed(OperatorReset(generation=3))
+    bench.run(10)
     assert bench.resting
     assert max(order.amount_lots for order in bench.resting.values()) < full
 

@@ -38,6 +38,8 @@ COPIED = (
 )
 BASELINE_TIME_S_MAX = 900.0
 PYTEST = ("-m", "pytest", "-x", "-q", "-rfE", "-p", "no:cacheprovider", "--no-header", "--tb=short")
+_BROKEN = re.compile(r"^FAILED .*\n  (\S+)", re.MULTILINE)
+"""The first invariant of a failed plan."""
 _FAILED = re.compile(r"^(?:FAILED|ERROR) tests/(\S+)", re.MULTILINE)
 _IMPORT_FAILED = re.compile(r"\b(?:ImportError|ModuleNotFoundError|SyntaxError)\b")
 
@@ -157,7 +159,10 @@ def judged_by(mutant: Mutant, code: int | None, text: str) -> tuple[Fate, str]:
     if code != 1 or _IMPORT_FAILED.search(text):
         return Fate.BROKEN, f"exit {code}: {_last_line(text)}"
     if mutant.command:
-        return Fate.CAUGHT, " ".join(mutant.command)
+        broken = _BROKEN.search(text)
+        if broken is None:
+            return Fate.BROKEN, f"exit 1 without a violation: {_last_line(text)}"
+        return Fate.CAUGHT, f"{' '.join(mutant.command)}: {broken[1]}"
     failed = _FAILED.search(text)
     if failed is None:
         return Fate.BROKEN, f"exit 1 without a failed test: {_last_line(text)}"

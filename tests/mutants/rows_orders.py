@@ -269,8 +269,8 @@ ORDER_MUTANTS = (
     Mutant(
         "ledger-tail-not-applied",
         "core/recovery.py",
-        "            if state.portfolio.book(fill) is Booking.APPLIED:\n",
-        "            if fill.instrument_id < 0:\n",
+        "        if state.portfolio.book(record.fill) is Booking.APPLIED:\n",
+        "        if record.fill.instrument_id < 0:\n",
         "Fills since the last checkpoint are lost with the process.",
         (
             "core/test_engine.py::test_restart_has_the_positions_of_the_checkpoint_"

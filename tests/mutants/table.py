@@ -8,6 +8,7 @@ from tests.mutants.rows_kernel import KERNEL_MUTANTS
 from tests.mutants.rows_ops import OPS_MUTANTS
 from tests.mutants.rows_orders import ORDER_MUTANTS
 from tests.mutants.rows_risk import RISK_MUTANTS
+from tests.mutants.rows_simulation import SIMULATION_MUTANTS
 from tests.mutants.rows_venues import VENUE_MUTANTS
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -17,4 +18,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *GUARD_MUTANTS,
     *OPS_MUTANTS,
     *VENUE_MUTANTS,
+    *SIMULATION_MUTANTS,
 )

@@ -96,9 +96,11 @@ def test_a_text_that_is_gone_or_there_twice_is_refused() -> None:
             mutant.applied(source)
 
 
-def test_a_command_catches_by_its_exit_code() -> None:
+def test_a_command_catches_by_the_violation_that_it_prints() -> None:
     command = ("simulate", "--seeds", "20")
     mutant = Mutant("name", "core/book.py", "a", "b", "A loss.", command=command)
-    assert judged_by(mutant, 1, "a violation") == (Fate.CAUGHT, "simulate --seeds 20")
+    text = 'seeds 0 to 19\nFAILED {"seed":3}\n  I5 at step 7: expected 1; found 2\n'
+    assert judged_by(mutant, 1, text) == (Fate.CAUGHT, "simulate --seeds 20: I5")
+    assert judged_by(mutant, 1, "Traceback: a defect of the judge")[0] is Fate.BROKEN
     assert judged_by(mutant, 0, "no violation")[0] is Fate.SURVIVED
     assert judged_by(mutant, 2, "no such option")[0] is Fate.BROKEN

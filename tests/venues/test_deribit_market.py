@@ -583,3 +583,35 @@ def test_a_damaged_frame_never_raises(data: st.DataObject) -> None:
         frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
     SHARED.protocol.on_frame(Conn.MARKET, bytes(frame), SHARED.now_ns)
     SHARED.protocol.take_frames()
+
+
+def test_ended_instruments_are_read_by_name_and_never_subscribed() -> None:
+    peer = ready_peer()
+    ended = {**LISTING["BTC"][0], "is_active": False, "state": "closed"}
+    wanted = {**ended, "instrument_name": "BTC-6FEB26-80000-P", "instrument_id": 901}
+    other = {**ended, "instrument_name": "BTC-6FEB26-90000-P", "instrument_id": 902}
+    asked: list[tuple[object, object]] = []
+
+    def listing(params: Answer) -> object:
+        asked.append((params["currency"], params["expired"]))
+        if params["expired"]:
+            return [wanted, other]
+        return LISTING[str(params["currency"])]
+
+    peer.replies["public/get_instruments"] = listing
+    before = len(peer.protocol.catalogue)
+    peer.sent.clear()
+    peer.protocol.send(ReadInstruments(9, ended=("BTC-6FEB26-80000-P",)), peer.now_ns, 0)
+    peer.tick(12)
+    assert ("BTC", True) in asked
+    assert ("ETH", True) not in asked
+    (read,) = [event for event in peer.events if isinstance(event, InstrumentsRead)][-1:]
+    assert read.request_id == 9
+    assert [one.name for one in read.instruments[before:]] == ["BTC-6FEB26-80000-P"]
+    told = [event for event in peer.events if isinstance(event, InstrumentStateChanged)]
+    assert told[-1].lifecycle is Lifecycle.INACTIVE
+    assert "6FEB26-80000" not in repr([r for _, r in peer.sent if r["method"] != "public/test"])
+    asked.clear()
+    peer.protocol.send(ReadInstruments(10, ended=("BTC-6FEB26-80000-P",)), peer.now_ns, 0)
+    peer.tick(30)
+    assert asked == [("BTC", False), ("ETH", False)], "it is known by now"

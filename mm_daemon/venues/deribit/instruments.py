@@ -7,7 +7,7 @@ a later read may correct tick grid and fees of a known instrument, never its siz
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import msgspec
 
@@ -50,6 +50,12 @@ def lifecycle_of(state: str) -> Lifecycle | None:
     return _LIFECYCLES.get(state)
 
 
+def currency_of(name: str) -> str:
+    """The currency under which the venue lists an instrument: `BTC-…`, `BTC_USDC-…`."""
+    pair = name.partition("-")[0]
+    return pair.partition("_")[2] or pair
+
+
 class Catalogue:
     """All instruments known in this session, by id and by name."""
 
@@ -71,8 +77,10 @@ class Catalogue:
     def __getitem__(self, instrument_id: int) -> Instrument:
         return self.instruments[instrument_id]
 
-    def merge(self, bodies: Sequence[InstrumentBody]) -> tuple[list[int], list[str]]:
-        """Adds what is new and corrects what is known.
+    def merge(
+        self, bodies: Sequence[InstrumentBody], ended: Container[str] = ()
+    ) -> tuple[list[int], list[str]]:
+        """Adds what is new and corrects what is known; of what is over, those of `ended` alone.
 
         Returns the new ids, and one sentence for each instrument that cannot be represented.
         """
@@ -83,7 +91,8 @@ class Catalogue:
             found = self._by_index.get(_price_index(body))
             if found is None or body.kind not in ("option", "future"):
                 continue
-            if not body.is_active or body.instrument_name in names:
+            is_wanted = body.is_active or body.instrument_name in ended
+            if not is_wanted or body.instrument_name in names:
                 continue
             names[body.instrument_name] = None
             try:

@@ -20,7 +20,7 @@ from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.instruments import Lifecycle
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
 from mm_daemon.venues.book_sync import ResyncPlan
-from mm_daemon.venues.deribit.instruments import Catalogue, lifecycle_of
+from mm_daemon.venues.deribit.instruments import Catalogue, currency_of, lifecycle_of
 from mm_daemon.venues.deribit.messages import InstrumentBody
 from mm_daemon.venues.deribit.routes import (
     BookRoute,
@@ -53,8 +53,8 @@ class CatalogueRead(msgspec.Struct):
     """One reading of all instruments: a request for each currency, answered in any order."""
 
     request_ids: list[int]
-    left: list[str]
-    """Currencies not asked yet."""
+    left: list[tuple[str, bool]]
+    """(currency, whether those that have ended) not asked yet."""
     open_count: int = 0
     bodies: list[InstrumentBody] = []
 
@@ -84,6 +84,8 @@ class MarketFeed:
         self._catalogue_pacer = Pacer(interval_ns=10 * NS_PER_S, burst=5)
         self._reading: CatalogueRead | None = None
         self._read_wanted: list[int] | None = None
+        self._ended_wanted: dict[str, None] = {}
+        """Instruments that are wanted although they are over."""
         self.has_catalogue = False
         self.is_current = False
         """Whether the catalogue was read on this connection."""
@@ -240,11 +242,13 @@ class MarketFeed:
 
     # Instruments
 
-    def read_catalogue(self, request_id: int) -> None:
-        """Wants a reading of all instruments; wishes during a reading join the next one."""
+    def read_catalogue(self, request_id: int, ended: tuple[str, ...] = ()) -> None:
+        """Wants a reading of all instruments, and those of `ended` that are over; wishes during a
+        reading join the next one."""
         if self._read_wanted is None:
             self._read_wanted = []
         self._read_wanted.append(request_id)
+        self._ended_wanted.update(dict.fromkeys(ended))
 
     @property
     def is_reading(self) -> bool:
@@ -272,7 +276,7 @@ class MarketFeed:
         return reading.request_ids
 
     def _complete(self, reading: CatalogueRead, now_ns: Ns) -> list[Event]:
-        fresh, refused = self.catalogue.merge(reading.bodies)
+        fresh, refused = self.catalogue.merge(reading.bodies, self._ended_wanted)
         events: list[Event] = [FrameRefused(int(Conn.MARKET), reason) for reason in refused]
         is_first = not self.is_current
         self.has_catalogue = self.is_current = True
@@ -281,7 +285,7 @@ class MarketFeed:
             events.append(InstrumentsRead(request_id, instruments))
         events += self._lifecycles(reading.bodies, now_ns)
         if not is_first:
-            self._subscribe_instruments(fresh)
+            self._subscribe_instruments([each for each in fresh if each not in self._gone])
         return events
 
     def _lifecycles(self, bodies: list[InstrumentBody], now_ns: Ns) -> list[Event]:
@@ -311,18 +315,24 @@ class MarketFeed:
 
     def _pump_catalogue(self, now_ns: Ns) -> None:
         if self._reading is None and self._read_wanted is not None:
-            self._reading = CatalogueRead(self._read_wanted, list(self._settings.currencies))
+            listed = [(currency, False) for currency in self._settings.currencies]
+            ended = dict.fromkeys(
+                (currency_of(name), True)
+                for name in self._ended_wanted
+                if name not in self.catalogue.ids
+            )
+            self._reading = CatalogueRead(self._read_wanted, [*listed, *ended])
             self._read_wanted = None
         reading = self._reading
         if reading is None:
             return
         while reading.left and self._catalogue_pacer.take(now_ns):
-            currency = reading.left.pop(0)
+            currency, is_over = reading.left.pop(0)
             reading.open_count += 1
             self._session.ask(
                 Ask.INSTRUMENTS,
                 "public/get_instruments",
-                {"currency": currency, "expired": False},
+                {"currency": currency, "expired": is_over},
                 now_ns,
                 context=reading,
             )
@@ -375,6 +385,7 @@ class MarketFeed:
             self._catalogue_pacer.state(),
             None if reading is None else (reading.request_ids, reading.left, reading.open_count),
             self._read_wanted,
+            list(self._ended_wanted),
             self._returning,
             [(each, lifecycle.value) for each, lifecycle in self._gone.items()],
         )

@@ -263,7 +263,7 @@ class Requests:
         if not self._sessions[Conn.MARKET].is_authenticated:
             self._not_sent(intent)
             return
-        self._market.read_catalogue(intent.request_id)
+        self._market.read_catalogue(intent.request_id, intent.ended)
         self._market.pump(now_ns)
 
     def _session_for(self, *, wide: bool) -> Session | None:
