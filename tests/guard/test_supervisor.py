@@ -533,9 +533,11 @@ def test_service_manager_is_told_ready_alive_and_stopping(guard: Guard) -> None:
         guard.start()
         guard.reconciled(1)
         assert "NOTIFY_SOCKET" not in guard.life(1)["environ"]
-        heard = [manager.recv(200).decode() for _ in range(3)]
-        assert heard[0] == "READY=1" or heard[1] == "READY=1"
-        assert any(re.match(r"WATCHDOG=1\nSTATUS=\w+", one) for one in heard)
+        heard: list[str] = []
+        # How many pings come before the trader is ready depends on the machine.
+        while "READY=1" not in heard or not re.match(r"WATCHDOG=1\nSTATUS=\w+", heard[-1]):
+            heard.append(manager.recv(200).decode())
+        assert heard.count("READY=1") == 1
         assert guard.stop() == 0
         rest = []
         while "STOPPING=1" not in rest:
