@@ -66,6 +66,7 @@ SLOW_TICK_S: Final = 0.1
 WATCH_INTERVAL_S: Final = 0.05
 OTHERS_BUDGET_S: Final = 3.0
 HASTE_S: Final = 2.0
+SESSION_RETRY_S: Final = 1.0
 CANCEL_ALL: Final = PRESETS["cancel_all"]
 
 
@@ -222,8 +223,14 @@ class Supervisor:
                 self._note_start(child)
 
     def _start_trader(self, now_s: float) -> None:
+        try:
+            session = create_session(self._settings.data_dir, time.time_ns())
+        except OSError as error:
+            # A full disk: the guard stays and tries again, latched and swept as everything is.
+            log("no_session", detail=str(error))
+            self._trader.not_before_s = now_s + SESSION_RETRY_S
+            return
         self._incarnation += 1
-        session = create_session(self._settings.data_dir, time.time_ns())
         words = self._page.words
         for word in PROGRESS_WORDS.values():
             words[word] = 0
@@ -240,7 +247,7 @@ class Supervisor:
         else:
             self._trader.start(now_s, environment, (self._lock_fd,))
         note_trader(self._lock_fd, self._trader.pid)
-        self._layout.session_file.write_text(f"{session}\n")
+        self._guarded(lambda: self._layout.session_file.write_text(f"{session}\n"))
         self._syncer.follow(session)
         self._note_start(self._trader)
         self._page.boot_state = BootState.RUNNING

@@ -4,10 +4,11 @@ drained."""
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,22 +159,43 @@ def _kill_by_signal(latch: LatchStore) -> None:
 
 
 def recover(places: ChildPlaces) -> Recovered:
-    """Reads the newest earlier ledger of the same venue. JournalError where it is corrupt."""
-    previous = previous_session(places.data_dir, places.session)
-    if previous is None or previous.name < places.sessions_since:
-        return NOTHING_RECOVERED
-    return recovered_from(read_ledger(previous))
+    """Reads the earlier ledgers of the same venue. JournalError where one is corrupt."""
+
+    def ledgers() -> Iterator[Iterable[Record]]:
+        session: Path | None = places.session
+        while session is not None:
+            session = previous_session(places.data_dir, session)
+            if session is not None and session.name >= places.sessions_since:
+                yield read_ledger(session)
+
+    return recovered_through(ledgers())
+
+
+def recovered_through(newest_first: Iterable[Iterable[Record]]) -> Recovered:
+    """What earlier lives leave: the newest checkpoint, and every record since.
+
+    A life that died before its first checkpoint leaves the one it began with in a ledger further
+    back; a start that took the newest ledger alone would forget positions and fills.
+    """
+    chain: list[Iterable[Record]] = []
+    for ledger in newest_first:
+        chain.insert(0, list(ledger))
+        recovered = recovered_from(itertools.chain.from_iterable(chain))
+        if recovered.checkpoint:
+            return recovered
+    return recovered_from(itertools.chain.from_iterable(chain)) if chain else NOTHING_RECOVERED
 
 
 def recovered_from(ledger: Iterable[Record]) -> Recovered:
-    """What the records of one life's ledger, oldest first, leave to the next."""
+    """What records, oldest first, leave to the next life."""
     checkpoint = b""
     next_sequence = 1
     records: list[LedgerRecord] = []
     for raw in ledger:
         record = decode_ledger(raw.payload)
         if isinstance(record, CheckpointRecord):
-            checkpoint, next_sequence = record.state, record.next_sequence
+            checkpoint = record.state
+            next_sequence = max(next_sequence, record.next_sequence)
             records.clear()
             continue
         records.append(record)

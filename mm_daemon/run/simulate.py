@@ -33,7 +33,7 @@ from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.layout import Layout
 from mm_daemon.ipc.page import GENERATION_SEEN, PERMIT_DEADLINE_MONO_NS, SWEPT_GENERATION, Page
 from mm_daemon.kernel.clock import StampedClock
-from mm_daemon.run.live import NOTHING_RECOVERED, recovered_from
+from mm_daemon.run.live import recovered_through
 from mm_daemon.run.simulation_guard import SimulatedGuard, Sweep
 from mm_daemon.run.simulation_journal import Journals
 from mm_daemon.run.simulation_net import Network
@@ -135,7 +135,7 @@ class Simulation:
         self.ledger_bytes_lost = 0
         """What the next unclean end takes from the ledger's tail, as a host crash may."""
         self.adopted_at_ns = 0
-        """When the newest life began that found no ledger and took its books from the venue."""
+        """When the newest life began that found no checkpoint and took its books from the venue."""
         self._epoch = 0
         self._tools = TraderTools(
             scheduler=self.scheduler,
@@ -334,9 +334,8 @@ class Simulation:
     def _start_trader(self, incarnation: int) -> None:
         """What `run.live` does for one life."""
         clock = StampedClock(self._mono_ns, self.scheduler.now_ns + self.wall.error_ns)
-        ledger_before = self.journals.last_ledger()
-        recovered = recovered_from(ledger_before) if self.lives else NOTHING_RECOVERED
-        if not recovered.checkpoint and not recovered.records:
+        recovered = recovered_through(reversed(self.journals.ledgers()))
+        if not recovered.checkpoint:
             self.adopted_at_ns = self.scheduler.now_ns
         session, tape, ledger = self.journals.open(self.scheduler.now_ns)
         self._epoch += 1

@@ -113,8 +113,8 @@ def ledger_trades(sim: Simulation) -> Counter[str]:
 def fill_violations(sim: Simulation) -> list[str]:
     """Each trade of the venue was applied exactly once.
 
-    A life that found no ledger adopts the venue's position as it is: what was traded before it is
-    in its opening books and is applied by nobody.
+    A life that found no checkpoint adopts the venue's position as it is: what was traded before it
+    is in its opening books and is applied by nobody.
     """
     theirs, ours = venue_trades(sim), ledger_trades(sim)
     found = [f"trade {trade} is not at the venue, but applied" for trade in ours.keys() - theirs]

@@ -26,7 +26,7 @@ from mm_daemon.ipc.segments import (
     segment_indices,
     segment_path,
 )
-from mm_daemon.ipc.session import create_session, machine_facts, previous_session, write_header
+from mm_daemon.ipc.session import create_session, machine_facts, write_header
 from mm_daemon.ipc.tape import Tape, read_tape
 from mm_daemon.kernel.pump import Journal
 
@@ -129,10 +129,6 @@ class Journals(Protocol):
         """The unclean end; `cut_at` loses the ledger's bytes from there on."""
         ...
 
-    def last_ledger(self) -> Iterable[Record]:
-        """What a restart reads: the newest ledger, oldest record first; nothing at first."""
-        ...
-
     def tapes(self) -> list[tuple[str, Iterable[Record]]]:
         """Every session's tape by name, oldest first."""
         ...
@@ -163,9 +159,6 @@ class MemoryJournals:
     def crash(self, cut_at: int | None) -> None:
         if cut_at is not None:
             self.sessions[-1][2].cut(cut_at)
-
-    def last_ledger(self) -> Iterable[Record]:
-        return list(self.sessions[-1][2].records) if self.sessions else []
 
     def tapes(self) -> list[tuple[str, Iterable[Record]]]:
         return [(name, list(tape.records)) for name, tape, _ in self.sessions]
@@ -215,13 +208,6 @@ class DiskJournals:
             size = os.fstat(file.fileno()).st_size
             file.seek(cut_at)
             file.write(bytes(size - cut_at))
-
-    def last_ledger(self) -> Iterable[Record]:
-        if not self.paths:
-            return []
-        coming = self.paths[-1].with_name(f"{self.paths[-1].name}~")
-        previous = previous_session(self.directory, coming)
-        return [] if previous is None else list(read_ledger(previous))
 
     def tapes(self) -> list[tuple[str, Iterable[Record]]]:
         return [(path.name, list(read_tape(path))) for path in self.paths]

@@ -524,6 +524,17 @@ def test_outside_the_simulation_a_first_start_is_latched_until_initialised(
     assert not [what for _, what in venue.happened if what.startswith("cancelled")]
 
 
+def test_a_data_directory_that_takes_nothing_is_tried_again_and_ends_nobody(guard: Guard) -> None:
+    place = guard.root / "var" / "sessions"
+    place.parent.mkdir()
+    place.write_text("a file where sessions should be")
+    guard.start()
+    until(lambda: sum(one["event"] == "no_session" for one in guard.log) >= 2, "two refusals")
+    place.unlink()
+    guard.reconciled(1)
+    assert guard.stop() == 0
+
+
 def test_service_manager_is_told_ready_alive_and_stopping(guard: Guard) -> None:
     path = guard.root / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
