@@ -20,10 +20,10 @@ EXAMPLE = example_text()
 LIMITS = tuple(field.name for field in msgspec.structs.fields(RiskLimits))
 
 
-def changed(key: str, value: str | None, *, table: str = "") -> str:
-    """The example with the first `key` after the heading `[table]` set to `value`, or left out."""
-    start = EXAMPLE.index(f"[{table}]") if table else 0
-    head, tail = EXAMPLE[:start], EXAMPLE[start:]
+def changed(key: str, value: str | None, *, table: str = "", text: str = EXAMPLE) -> str:
+    """`text` with the first `key` after the heading `[table]` set to `value`, or left out."""
+    start = text.index(f"[{table}]") if table else 0
+    head, tail = text[:start], text[start:]
     line = "" if value is None else f"{key} = {value}\n"
     tail, count = re.subn(rf"^{key} = .*\n", line.replace("\\", "\\\\"), tail, count=1, flags=re.M)
     assert count == 1, key

@@ -96,7 +96,7 @@ def test_takeover_fits_the_lease_and_five_seconds() -> None:
 def test_permit_lasts_for_t1_where_there_is_a_store() -> None:
     text = changed("permit_s", "1.0")
     assert lease_settings(parse(text, "x"), "h:1").times.permit_ns == NS_PER_S
-    stored = text.replace('url = ""', 'url = "redis://h"')
+    stored = changed("url", '"redis://h"', table="redis", text=text)
     settings = lease_settings(parse(stored, "x"), "h:1")
     assert settings.times.permit_ns == 3 * NS_PER_S
     assert settings.store is not None
