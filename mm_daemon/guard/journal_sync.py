@@ -14,8 +14,9 @@ from typing import Final
 
 from mm_daemon.guard.log import log
 from mm_daemon.ipc import ledger, tape
-from mm_daemon.ipc.journal import JournalError, JournalKeeper
+from mm_daemon.ipc.journal import JournalError, JournalKeeper, prune
 from mm_daemon.ipc.page import JOURNAL_FAULT, JOURNAL_SYNC_MONO_NS, Page
+from mm_daemon.ipc.session import sessions_of
 
 FAULT_NONE: Final = 0
 FAULT_SYNC: Final = 1
@@ -48,7 +49,7 @@ class JournalSyncer:
 
     def follow(self, session: Path) -> None:
         """Keep this session from now on, and the one before it until its last bytes are safe."""
-        keeper = JournalKeeper(session, {ledger.STEM: None, tape.STEM: self._tape_bytes_max})
+        keeper = JournalKeeper(session, (ledger.STEM, tape.STEM))
         with self._lock:
             self._keepers = [*self._keepers[-1:], keeper]
 
@@ -77,7 +78,8 @@ class JournalSyncer:
         now_s = time.monotonic()
         if now_s - self._pruned_s >= _PRUNE_INTERVAL_S:
             self._pruned_s = now_s
-            for path in keeper.prune():
+            sessions = sessions_of(keeper.directory.parent)
+            for path in prune(sessions, tape.STEM, self._tape_bytes_max):
                 log("tape_pruned", path=str(path))
         try:
             keeper.prepare()

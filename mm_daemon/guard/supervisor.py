@@ -55,7 +55,7 @@ from mm_daemon.ipc.page import (
     BootState,
     TraderState,
 )
-from mm_daemon.ipc.session import create_session, write_json
+from mm_daemon.ipc.session import create_session, drop_unbegun, write_json
 
 EXIT_DONE: Final = 0
 EXIT_UNUSABLE: Final = 2
@@ -109,6 +109,7 @@ class Supervisor:
         self._stage = Stage.RUNNING
         self._deadline_s = 0.0
         self._incarnation = 0
+        self._session: Path | None = None
         self._trader_code: int | None = None
         self._exit_code: int | None = None
         self._may_have_orders = False
@@ -223,6 +224,8 @@ class Supervisor:
                 self._note_start(child)
 
     def _start_trader(self, now_s: float) -> None:
+        if self._session is not None:
+            drop_unbegun(self._session)
         try:
             session = create_session(self._settings.data_dir, time.time_ns())
         except OSError as error:
@@ -230,6 +233,7 @@ class Supervisor:
             log("no_session", detail=str(error))
             self._trader.not_before_s = now_s + SESSION_RETRY_S
             return
+        self._session = session
         self._incarnation += 1
         words = self._page.words
         for word in PROGRESS_WORDS.values():

@@ -14,7 +14,7 @@ from __future__ import annotations
 import mmap
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -206,16 +206,15 @@ class JournalReader:
 
 
 class JournalKeeper:
-    """Syncs, preallocates and prunes another process's journals, by path.
+    """Syncs and preallocates another process's journals, by path.
 
-    `retain_bytes` by stem bounds what sealed segments may take; a stem without a bound is never
-    pruned. A sync marks how far the file is safe, which is how recovery after a host crash tells
-    a lost tail from damage.
+    A sync marks how far the file is safe, which is how recovery after a host crash tells a lost
+    tail from damage.
     """
 
-    def __init__(self, directory: Path, retain_bytes: dict[str, int | None]) -> None:
+    def __init__(self, directory: Path, stems: Sequence[str]) -> None:
         self.directory = directory
-        self._retain_bytes = retain_bytes
+        self._stems = stems
         self._synced: dict[Path, int] = {}
         self._finished: set[Path] = set()
 
@@ -224,7 +223,7 @@ class JournalKeeper:
 
         Raises: JournalError naming the file where the disk refuses.
         """
-        for stem in self._retain_bytes:
+        for stem in self._stems:
             for index in segment_indices(self.directory, stem):
                 self._sync_segment(segment_path(self.directory, stem, index))
 
@@ -233,22 +232,11 @@ class JournalKeeper:
 
         Raises: JournalError where the disk is full.
         """
-        for stem in self._retain_bytes:
+        for stem in self._stems:
             indices = segment_indices(self.directory, stem)
             if indices and _is_used(segment_path(self.directory, stem, indices[-1])):
                 newest = segment_path(self.directory, stem, indices[-1])
                 allocate_segment(self.directory, stem, indices[-1] + 1, newest.stat().st_size)
-
-    def prune(self) -> list[Path]:
-        """Delete the oldest sealed segments beyond each stem's bound; returns what went."""
-        gone = []
-        for stem, bound in self._retain_bytes.items():
-            if bound is not None:
-                gone += prune(self.directory, stem, bound)
-        for path in gone:
-            self._synced.pop(path, None)
-            self._finished.discard(path)
-        return gone
 
     def _sync_segment(self, path: Path) -> None:
         if path in self._finished:
@@ -319,9 +307,17 @@ def verify(directory: Path, stem: str) -> tuple[int, TornTail | None]:
         reader.close()
 
 
-def prune(directory: Path, stem: str, retain_bytes: int) -> list[Path]:
-    """Delete the oldest sealed segments until what is left fits; the newest two always stay."""
-    paths = [segment_path(directory, stem, index) for index in segment_indices(directory, stem)]
+def prune(oldest_first: Iterable[Path], stem: str, retain_bytes: int) -> list[Path]:
+    """Delete the oldest segments until what is left in all of these directories fits.
+
+    The newest two always stay: a writer has one open and the other is prepared for it. Returns
+    what went.
+    """
+    paths = [
+        segment_path(directory, stem, index)
+        for directory in oldest_first
+        for index in segment_indices(directory, stem)
+    ]
     total = sum(path.stat().st_size for path in paths)
     gone = []
     for path in paths[:-2]:

@@ -97,10 +97,14 @@ def segment_path(directory: Path, stem: str, index: int) -> Path:
 
 
 def segment_indices(directory: Path, stem: str) -> list[int]:
-    """Indices of the segments present, rising."""
+    """Indices of the segments present, rising; none where the directory is gone."""
     prefix = f"{stem}-"
-    found = []
-    for name in os.listdir(directory):
+    found: list[int] = []
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return found
+    for name in names:
         digits = name[len(prefix) : -len(_SUFFIX)]
         if name.startswith(prefix) and name.endswith(_SUFFIX) and digits.isdigit():
             found.append(int(digits))

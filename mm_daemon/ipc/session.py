@@ -12,9 +12,12 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+
+from mm_daemon.ipc.segments import JournalError
 
 HEADER: Final = "header.json"
 CONFIG: Final = "config.toml"
@@ -35,9 +38,23 @@ def create_session(data_dir: Path, start_ns: int) -> Path:
     return path
 
 
+def drop_unbegun(session: Path) -> None:
+    """Remove the directory of a life that ended before it could write anything worth keeping."""
+    if any(session.glob("*.seg")):
+        return
+    with suppress(OSError):
+        for path in session.iterdir():
+            path.unlink()
+        session.rmdir()
+
+
 def list_sessions(data_dir: Path) -> list[Path]:
     """All session directories, oldest first."""
-    root = data_dir / SESSIONS
+    return sessions_of(data_dir / SESSIONS)
+
+
+def sessions_of(root: Path) -> list[Path]:
+    """The session directories in `root`, oldest first."""
     if not root.is_dir():
         return []
     return sorted(path for path in root.iterdir() if path.is_dir())
@@ -76,9 +93,22 @@ def cpu_features() -> list[str]:
     return []
 
 
-def write_header(session: Path, header: Mapping[str, Any]) -> None:
-    """Write `header.json` whole or not at all."""
-    write_json(session / HEADER, header)
+def write_header(session: Path, header: Mapping[str, Any], config_text: str = "") -> None:
+    """Write `header.json` whole or not at all, after the configuration the session runs under.
+
+    Raises: JournalError naming the file that the disk refuses.
+    """
+    path = session / CONFIG
+    try:
+        if config_text:
+            path.write_text(config_text)
+        path = session / HEADER
+        write_json(path, header)
+    except OSError as error:
+        raise JournalError(
+            f"{path}: cannot begin a session: {error.strerror}; free space or lower the tape's"
+            " retention"
+        ) from error
 
 
 def read_header(session: Path) -> dict[str, Any]:
@@ -113,10 +143,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all, readable by its owner only."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        json.dump(content, file, indent=1, sort_keys=True)
-        file.write("\n")
-    os.replace(fresh, path)
+    try:
+        with os.fdopen(fd, "w") as file:
+            json.dump(content, file, indent=1, sort_keys=True)
+            file.write("\n")
+        os.replace(fresh, path)
+    except OSError:
+        fresh.unlink()
+        raise
 
 
 def _sha256(path: Path | None) -> str | None:

@@ -24,6 +24,7 @@ from mm_daemon.ipc.page import (
     CRASH_COUNT,
     FENCE_EPOCH,
     GENERATION_SEEN,
+    JOURNAL_FAULT,
     PERMIT_DEADLINE_MONO_NS,
     PERMIT_RENEWED_MONO_NS,
     PID_WORDS,
@@ -139,6 +140,11 @@ class PageCollector(Collector):
         yield from self._lease_words()
         yield GaugeMetricFamily(
             "mm_crashes_recent", "Crashes of the trader in ten minutes", value=words[CRASH_COUNT]
+        )
+        yield GaugeMetricFamily(
+            "mm_journal_fault",
+            "0 = the journal is kept, 1 = the disk refused a sync, 2 = no room for a next segment",
+            value=words[JOURNAL_FAULT],
         )
         alive = GaugeMetricFamily("mm_process_up", "1 where the process runs", labels=["process"])
         for name, word in PID_WORDS.items():

@@ -34,7 +34,7 @@ from mm_daemon.ipc.page import (
     TraderState,
 )
 from mm_daemon.ipc.segments import Record
-from mm_daemon.ipc.session import CONFIG, machine_facts, previous_session, write_header
+from mm_daemon.ipc.session import machine_facts, previous_session, write_header
 from mm_daemon.ipc.tape import Tape
 from mm_daemon.ops.lease import life_epoch
 from mm_daemon.run.places import ChildPlaces
@@ -119,8 +119,8 @@ async def _trade(live: LiveTrader, places: ChildPlaces) -> int:
             "epoch": start.epoch,
             "build": live.build,
         },
+        live.config_text,
     )
-    (places.session / CONFIG).write_text(live.config_text)
     tape = Tape(places.session)
     ledger = Ledger(places.session)
     latch = LatchStore(places.layout.latch, page)

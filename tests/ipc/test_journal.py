@@ -20,6 +20,7 @@ from mm_daemon.ipc.journal import (
     JournalKeeper,
     JournalReader,
     JournalWriter,
+    prune,
     recover,
     verify,
 )
@@ -184,7 +185,7 @@ def test_full_disk_shows_before_an_append_fails_and_loses_nothing(tmp_path: Path
 
 def test_keeper_marks_what_is_on_disk_and_prepares_the_next_segment(tmp_path: Path) -> None:
     journal = writer(tmp_path)
-    keeper = JournalKeeper(tmp_path, {"j": None})
+    keeper = JournalKeeper(tmp_path, ["j"])
     journal.append(1, 0, 0, b"x" * 100)
     assert header(tmp_path, 0, W_SYNCED_BYTES) == 0
     keeper.sync()
@@ -196,22 +197,27 @@ def test_keeper_marks_what_is_on_disk_and_prepares_the_next_segment(tmp_path: Pa
     assert segment_indices(tmp_path, "j") == [0, 1]
 
 
-def test_keeper_prunes_the_tape_to_its_bound_and_never_the_ledger(tmp_path: Path) -> None:
-    one = tape.Tape(tmp_path, segment_bytes=SEGMENT_BYTES)
-    two = ledger.Ledger(tmp_path, segment_bytes=SEGMENT_BYTES)
-    fill(one, 60)
-    fill(two, 60)
-    ledger_before = segment_indices(tmp_path, ledger.STEM)
-    keeper = JournalKeeper(tmp_path, {tape.STEM: 4 * SEGMENT_BYTES, ledger.STEM: None})
-    keeper.sync()
-    gone = keeper.prune()
-    assert gone
-    kept = segment_indices(tmp_path, tape.STEM)
-    assert len(kept) == 4
-    assert segment_indices(tmp_path, ledger.STEM) == ledger_before
-    left = [record.ts_ns for record in tape.read_tape(tmp_path)]
+def test_tapes_of_all_sessions_are_pruned_to_one_bound_and_ledgers_never(tmp_path: Path) -> None:
+    older, newer = tmp_path / "1", tmp_path / "2"
+    for directory in (older, newer):
+        directory.mkdir()
+        fill(tape.Tape(directory, segment_bytes=SEGMENT_BYTES), 60)
+        fill(ledger.Ledger(directory, segment_bytes=SEGMENT_BYTES), 60)
+    ledger_before = segment_indices(older, ledger.STEM)
+    tapes = len(segment_indices(newer, tape.STEM))
+    assert tapes > 4
+    prune([older, newer], tape.STEM, (tapes + 1) * SEGMENT_BYTES)
+    assert len(segment_indices(older, tape.STEM)) == 1, "the oldest session goes first"
+    assert len(segment_indices(newer, tape.STEM)) == tapes
+    prune([older, newer], tape.STEM, 4 * SEGMENT_BYTES)
+    assert segment_indices(older, tape.STEM) == []
+    assert len(segment_indices(newer, tape.STEM)) == 4
+    assert segment_indices(older, ledger.STEM) == ledger_before
+    left = [record.ts_ns for record in tape.read_tape(newer)]
     assert left == list(range(left[0], 60))
-    assert len(list(ledger.read_ledger(tmp_path))) == 60
+    assert len(list(ledger.read_ledger(newer))) == 60
+    prune([older, newer], tape.STEM, 0)
+    assert len(segment_indices(newer, tape.STEM)) == 2, "one is written, one is ready"
 
 
 def test_writer_killed_at_any_moment_loses_nothing_it_had_reported(tmp_path: Path) -> None:

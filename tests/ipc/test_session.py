@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from mm_daemon.ipc.ledger import Ledger
+from mm_daemon.ipc.segments import JournalError
 from mm_daemon.ipc.session import (
     create_session,
+    drop_unbegun,
     header_mismatches,
     list_sessions,
     machine_facts,
@@ -54,6 +56,25 @@ def test_header_round_trips_and_tells_what_differs(tmp_path: Path) -> None:
     found = header_mismatches(facts, other)
     assert [line.split(":")[0] for line in found] == ["lock_sha256", "libc", "cpu_features"]
     assert "only here ['planted']" in found[2]
+
+
+def test_disk_that_takes_no_header_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+    session = create_session(tmp_path, START_NS)
+    (session / "header.json").mkdir()  # what no file can replace
+    with pytest.raises(JournalError, match=r"header\.json: cannot begin a session: Is a dir"):
+        write_header(session, machine_facts(None), "[daemon]\n")
+    (session / "header.json").rmdir()
+    assert [path.name for path in session.iterdir()] == ["config.toml"]
+    drop_unbegun(session)
+    assert not session.exists()
+    drop_unbegun(session)
+
+
+def test_session_that_began_is_never_dropped(tmp_path: Path) -> None:
+    session = create_session(tmp_path, START_NS)
+    Ledger(session).close()
+    drop_unbegun(session)
+    assert session.exists()
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{"])
