@@ -60,6 +60,7 @@ from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.page import (
     JOURNAL_SYNC_MONO_NS,
+    LATCH,
     PERMIT_DEADLINE_MONO_NS,
     PROGRESS_LOOP,
     PROGRESS_MARKET_DATA,
@@ -264,6 +265,8 @@ class Trader:
     # -- callbacks of the loop --------------------------------------------------------------------
 
     def _on_frame(self, conn: Conn, payload: bytes) -> None:
+        if self._page.words[LATCH] != self._latch_words[0]:
+            self._on_latch()  # ahead of a burst: one read of a socket may bring hundreds of frames
         self._measures.frame_received(conn)
         redacted, secrets = self._language.redact(payload)
         if secrets:
@@ -305,6 +308,9 @@ class Trader:
 
     def _on_wake(self, receiver: socket.socket) -> None:
         drain(receiver)
+        self._on_latch()
+
+    def _on_latch(self) -> None:
         if self._observe():
             self._flush()
 

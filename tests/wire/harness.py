@@ -423,7 +423,7 @@ class Daemon:
         def lifted() -> bool:
             answer = self.cli("reset", "--generation", str(generation), *reason)
             assert answer.returncode == 0 or " 409 " in answer.stderr, answer.stderr
-            assert "stale_generation" not in answer.stderr, answer.stderr
+            assert "reset expects generation" not in answer.stderr, answer.stderr
             if answer.returncode:
                 raise DoorClosedError(answer.stderr)
             return True

@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -89,7 +90,14 @@ def test_kill_with_ops_hung_and_the_page_unreadable_is_taken_by_the_guard(runnin
 
 
 def lift(daemon: Daemon) -> None:
-    """Once the successor has reconciled, by one person."""
-    reconciled = wait_for("a reconcile", lambda: daemon.status().get("is_reconciled"), 30.0)
-    assert reconciled
-    daemon.reset(int(daemon.status()["generation"]))
+    """Once the successor has reconciled and the guard has taken its own latch back, which is a
+    generation more; by one person."""
+
+    def only_ours_is_left() -> dict[str, Any] | None:
+        status = daemon.status()
+        is_left = status.get("is_reconciled") and list(status["latched_by"]) == ["operator"]
+        return status if is_left else None
+
+    status = wait_for("the operator's latch alone", only_ours_is_left, 30.0)
+    assert status is not None
+    daemon.reset(int(status["generation"]))
