@@ -41,7 +41,7 @@ mutants: $(VENV)/.test
 
 # Crashes, kills and hangs of real processes, judged by the venue's own record; COUNT of each.
 COUNT ?= 6
-DRILLS ?= sigkill kill guard
+DRILLS ?= sigkill kill guard takeover
 endurance: $(VENV)/.test
 	for drill in $(DRILLS); do \
 		$(BIN)/python -m tests.wire.endurance $$drill --count $(COUNT) || exit 1; done

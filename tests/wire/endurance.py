@@ -1,11 +1,12 @@
 """Long drills over real processes, the venue's own record as their judge.
 
-    python -m tests.wire.endurance {sigkill,kill,guard} --count N [--seed S] [--json FILE]
+    python -m tests.wire.endurance {sigkill,kill,guard,takeover} --count N [--seed S] [--json FILE]
 
 sigkill   the trader dies at random moments: nothing lost, nothing doubled, quoting again by itself
 kill      a busy desk is killed, by HTTP and by the unix socket: nothing that adds risk is sent
           after the answer
 guard     the trader blocked, stopped and dead in turn: the guard sweeps with its own key
+takeover  the active of two daemons dies or loses the store: the other quotes after the lease
 
 Exits 1 on any violation. One venue and one daemon serve all iterations of a drill.
 """
@@ -17,13 +18,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.wire import drill_guard, drill_kill, drill_sigkill
+from tests.wire import drill_guard, drill_kill, drill_sigkill, drill_takeover
 from tests.wire.drill_report import Report
 
 DRILLS: dict[str, Callable[[int, int], Report]] = {
     "sigkill": drill_sigkill.run,
     "kill": drill_kill.run,
     "guard": drill_guard.run,
+    "takeover": drill_takeover.run,
 }
 
 
