@@ -65,7 +65,7 @@ class SpareTrader:
             log("spare_started", pid=self._process.pid)
 
     def take(self, order: Mapping[str, object]) -> subprocess.Popen[bytes] | None:
-        """Makes the spare the trader and lets it go; None where there is none that lives."""
+        """Makes the spare the trader and lets it go; None where there is none that listens."""
         process, self._process = self._process, None
         self._due_s = None
         if process is None:
@@ -78,8 +78,7 @@ class SpareTrader:
             with suppress(OSError):
                 process.stdin.close()
         else:
-            if process.poll() is None:
-                return process
+            return process
         log("spare_unusable", pid=process.pid)
         _end(process)
         return None

@@ -8,7 +8,14 @@ import pytest
 from mm_daemon.guard.journal_sync import FAULT_NONE, FAULT_SYNC, JournalSyncer
 from mm_daemon.ipc.ledger import INTENT, Ledger
 from mm_daemon.ipc.page import JOURNAL_FAULT, JOURNAL_SYNC_MONO_NS, Page
-from mm_daemon.ipc.segments import W_SYNCED_BYTES, W_USED_BYTES, Segment, segment_path
+from mm_daemon.ipc.segments import (
+    W_SYNCED_BYTES,
+    W_USED_BYTES,
+    Segment,
+    segment_indices,
+    segment_path,
+)
+from mm_daemon.ipc.tape import Tape
 
 TAPE_BYTES_MAX = 1 << 20
 
@@ -52,3 +59,19 @@ def test_what_is_marked_as_synced_was_and_a_disk_that_refuses_moves_no_mark(
     path.rmdir()
     syncer._turn()
     assert page.words[JOURNAL_SYNC_MONO_NS] > marked_ns
+
+
+def test_tapes_of_earlier_sessions_count_and_go_first(tmp_path: Path, page: Page) -> None:
+    older, newer = tmp_path / "1", tmp_path / "2"
+    for session in (older, newer):
+        session.mkdir()
+        tape = Tape(session, segment_bytes=8192)
+        for i in range(40):
+            tape.append(INTENT, 0, i, b"x" * 1000)
+    before = segment_indices(newer, "tape")
+    assert len(before) > 3
+    syncer = JournalSyncer(page, 1.0, 8192 * len(before))
+    syncer.follow(newer)
+    syncer._turn()
+    assert segment_indices(older, "tape") == []
+    assert segment_indices(newer, "tape") == before

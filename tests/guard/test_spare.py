@@ -2,10 +2,13 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 from mm_daemon.domain.permission import OPEN
+from mm_daemon.guard.settings import ChildSettings
+from mm_daemon.guard.spare import SpareTrader
 from mm_daemon.ipc.page import CRASH_COUNT, TRADER_PID
 from tests.guard.rest_venue import RestVenue
 from tests.guard.test_supervisor import Guard, guard, is_alive, until
@@ -115,3 +118,28 @@ def test_none_is_kept_where_none_is_wanted(guard: Guard) -> None:
     assert not guard.has_logged("spare_started")
     assert not list(Path(guard.root).glob("spare-*"))
     assert guard.stop() == 0
+
+
+def test_spare_that_does_not_listen_is_ended_and_not_taken() -> None:
+    """It has closed its standard input: the order reaches nobody."""
+    reader, writer = os.pipe()
+    program = f"import os, time; os.close(0); os.write({writer}, b'.'); time.sleep(60)"
+    settings = ChildSettings(
+        name="spare",
+        argv=(sys.executable, "-I", "-S", "-c", program),
+        env={},
+        nice=0,
+        wait_tcp=(),
+        wait_s=0.0,
+        restart=True,
+    )
+    spare = SpareTrader(settings, dict(os.environ), writer, 0.0)
+    spare.mind(0.0, is_wanted=True)
+    spare.mind(0.0, is_wanted=True)
+    os.close(writer)
+    pid = spare.pid
+    assert os.read(reader, 1) == b"."
+    os.close(reader)
+    assert spare.take({"incarnation": 1}) is None
+    assert not is_alive(pid)
+    assert spare.pid == 0

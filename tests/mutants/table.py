@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 from tests.mutants.rows_guard import GUARD_MUTANTS
 from tests.mutants.rows_kernel import KERNEL_MUTANTS
+from tests.mutants.rows_lives import LIFE_MUTANTS
 from tests.mutants.rows_ops import OPS_MUTANTS
 from tests.mutants.rows_orders import ORDER_MUTANTS
 from tests.mutants.rows_risk import RISK_MUTANTS
@@ -17,6 +18,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *RISK_MUTANTS,
     *GUARD_MUTANTS,
     *OPS_MUTANTS,
+    *LIFE_MUTANTS,
     *VENUE_MUTANTS,
     *SIMULATION_MUTANTS,
 )

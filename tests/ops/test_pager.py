@@ -154,7 +154,20 @@ async def test_a_receiver_that_refuses_is_asked_again_and_nothing_is_lost_or_dou
     assert pager.counts["failed"] >= 3
 
 
-async def test_nobody_listening_costs_the_oldest_pages_and_says_so() -> None:
+async def test_a_storm_while_the_receiver_refuses_costs_the_oldest_pages() -> None:
+    async with paging() as (receiver, pager):
+        receiver.status = 503
+        for number in range(QUEUE_MAX + 5):
+            pager.put(line(number))
+        await receiver.until_asked(2)
+        receiver.status = 200
+        await receiver.until(QUEUE_MAX)
+    texts = [one["annotations"]["summary"] for one in receiver.taken]
+    newest = range(5, QUEUE_MAX + 5)
+    assert texts == [f'control_tripped: {{"number": {number}}}' for number in newest]
+
+
+async def test_nobody_listening_is_said_with_what_it_cost() -> None:
     pager = Pager("http://127.0.0.1:1/", LABELS, 0.01)
     running = asyncio.create_task(pager.run())
     for number in range(QUEUE_MAX + 5):

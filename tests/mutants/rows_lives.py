@@ -1,0 +1,178 @@
+"""Faults in what outlives a trader: its journal's chain, the spare, adoptions, tokens and pages."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+LIFE_MUTANTS = (
+    Mutant(
+        "start-takes-the-last-ledger-alone",
+        "run/live.py",
+        "        if recovered.checkpoint:\n            return recovered\n",
+        "        return recovered\n",
+        "A life that died before its first checkpoint takes positions and fills with it.",
+        (
+            "run/test_recover.py::test_a_life_that_died_before_its_first_checkpoint_hands_on_the"
+            "_one_it_began_with",
+        ),
+    ),
+    Mutant(
+        "ledger-of-another-venue-taken",
+        "run/live.py",
+        "            if session is not None and session.name >= places.sessions_since:\n",
+        "            if session is not None:\n",
+        "Positions of another venue are believed to be held here.",
+        ("run/test_recover.py::test_sessions_of_another_venue_are_left_alone",),
+    ),
+    Mutant(
+        "records-after-the-checkpoint-forgotten",
+        "run/live.py",
+        "            records.clear()\n            continue\n        records.append(record)\n",
+        "            records.clear()\n            continue\n        records.clear()\n",
+        "Fills booked after the last checkpoint are lost by a crash.",
+        (
+            "run/test_recover.py::test_a_life_that_died_before_its_first_checkpoint_hands_on_the"
+            "_one_it_began_with",
+        ),
+    ),
+    Mutant(
+        "session-that-began-dropped",
+        "ipc/session.py",
+        '    if any(session.glob("*.seg")):\n        return\n',
+        "",
+        "The journal of a life that crashed is deleted by the next start.",
+        ("ipc/test_session.py::test_session_that_began_is_never_dropped",),
+    ),
+    Mutant(
+        "tape-in-use-pruned",
+        "ipc/journal.py",
+        "    for path in paths[:-2]:\n",
+        "    for path in paths:\n",
+        "The segment being written is deleted and the session cannot be replayed.",
+        (
+            "ipc/test_journal.py::test_tapes_of_all_sessions_are_pruned_to_one_bound_and_ledgers"
+            "_never",
+        ),
+    ),
+    Mutant(
+        "tape-bound-by-session",
+        "guard/journal_sync.py",
+        "            sessions = sessions_of(keeper.directory.parent)\n",
+        "            sessions = [keeper.directory]\n",
+        "Every restart adds a tape and the disk fills up.",
+        ("guard/test_journal_sync.py::test_tapes_of_earlier_sessions_count_and_go_first",),
+    ),
+    Mutant(
+        "spare-let-go-before-the-sweep",
+        "guard/sweep_desk.py",
+        "        return self.is_confirmed() or now_s - self._since_s >= self._patience_s\n",
+        "        return True\n",
+        "A successor quotes while the guard still cancels everything of the account.",
+        ("guard/test_spare.py::test_venue_is_swept_before_the_spare_is_let_go",),
+    ),
+    Mutant(
+        "deaf-spare-is-the-trader",
+        "guard/spare.py",
+        '        log("spare_unusable", pid=process.pid)\n        _end(process)\n        return None\n',
+        "        return process\n",
+        "A spare that has died counts as the trader, and as another crash.",
+        ("guard/test_spare.py::test_spare_that_does_not_listen_is_ended_and_not_taken",),
+    ),
+    Mutant(
+        "spare-replaced-without-end",
+        "guard/spare.py",
+        "        self._due_s = now_s + RETRY_S\n",
+        "        self._due_s = now_s\n",
+        "A spare that cannot start takes a core for good.",
+        ("guard/test_spare.py::test_end_of_a_spare_is_no_crash_and_is_not_repeated_at_once",),
+    ),
+    Mutant(
+        "end-of-input-makes-a-trader",
+        "run/spare.py",
+        "    if not line:\n        return False\n",
+        "    if not line:\n        return True\n",
+        "Every spare whose guard dies begins to trade.",
+        ("run/test_spare.py::test_an_end_without_a_line_means_not_needed",),
+    ),
+    Mutant(
+        "adopted-while-quoting",
+        "ops/adopt_desk.py",
+        "        if page.permission & QUOTE:\n",
+        "        if not page.permission & QUOTE:\n",
+        "Positions are overwritten under a desk that trades on them.",
+        ("ops/test_api_adopt.py::test_a_daemon_that_may_quote_is_stopped_first",),
+    ),
+    Mutant(
+        "adoption-of-what-nobody-saw",
+        "ops/adopt_desk.py",
+        '        if view["difference_id"] != difference_id:\n',
+        '        if not view["difference_id"]:\n',
+        "Two people agree to one difference and another is booked.",
+        (
+            "ops/test_api_adopt.py::test_what_the_decision_knows_is_judged_at_the_request_and_at"
+            "_the_approval",
+        ),
+    ),
+    Mutant(
+        "adoption-over-a-kill",
+        "ops/adopt_desk.py",
+        "        if generation != page.generation:\n",
+        "        if generation > page.generation:\n",
+        "An adoption asked for before a kill is carried out after it.",
+        ("ops/test_api_adopt.py::test_a_stale_generation_and_a_kill_in_between_end_it",),
+    ),
+    Mutant(
+        "adoption-without-its-audit",
+        "ops/adopt_desk.py",
+        '            raise RefusedError("audit_unwritable", str(error)) from error\n',
+        "            return\n",
+        "Books are changed by people and no record of it stays.",
+        (
+            "ops/test_api_adopt.py::test_without_a_trader_a_log_or_the_same_build_nothing_is"
+            "_handed_over",
+        ),
+    ),
+    Mutant(
+        "removed-token-still-good",
+        "ops/token_file.py",
+        "        return not self._is_settled or _stamp(self._path) != self._stamp\n",
+        "        return self._stamp is None\n",
+        "Somebody who left the desk can still lift a kill.",
+        ("ops/test_token_file.py::test_a_removed_token_is_refused_at_its_next_request",),
+    ),
+    Mutant(
+        "damaged-tokens-taken",
+        "ops/token_file.py",
+        "            if content != self._content:\n                self._take(content)\n",
+        "            self._content = content\n",
+        "A token file that was changed is never taken up.",
+        ("ops/test_token_file.py::test_an_added_token_and_a_changed_role_count_at_once",),
+    ),
+    Mutant(
+        "removed-person-approves",
+        "ops/token_file.py",
+        '        return not actor.fingerprint or replace(actor, peer="") in self._store.actors()\n',
+        "        return True\n",
+        "A reset asked for by somebody who was removed is approved.",
+        ("ops/test_token_file.py::test_what_a_removed_person_asked_for_is_not_approved_any_more",),
+    ),
+    Mutant(
+        "page-given-up-at-the-first-refusal",
+        "ops/pager.py",
+        "                    await asyncio.sleep(self._retry_s)\n                    continue\n",
+        "                    await asyncio.sleep(self._retry_s)\n",
+        "A receiver that restarts costs the page that mattered.",
+        (
+            "ops/test_pager.py::test_a_receiver_that_refuses_is_asked_again_and_nothing_is_lost"
+            "_or_doubled",
+        ),
+    ),
+    Mutant(
+        "newest-page-given-up",
+        "ops/pager.py",
+        "            self._waiting.popleft()\n",
+        "            self._waiting.pop()\n",
+        "In a storm the receiver hears of its beginning and never of what is now.",
+        ("ops/test_pager.py::test_a_storm_while_the_receiver_refuses_costs_the_oldest_pages",),
+    ),
+)
