@@ -73,7 +73,7 @@ LIFE_MUTANTS = (
     Mutant(
         "deaf-spare-is-the-trader",
         "guard/spare.py",
-        '        log("spare_unusable", pid=process.pid)\n        _end(process)\n        return None\n',
+        "        _end(process)\n        return None\n",
         "        return process\n",
         "A spare that has died counts as the trader, and as another crash.",
         ("guard/test_spare.py::test_spare_that_does_not_listen_is_ended_and_not_taken",),
