@@ -15,6 +15,7 @@ equity is `equity(currency, marks_e8)`: to be compared only with marks of the sa
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
@@ -23,7 +24,7 @@ import msgspec
 import numpy as np
 
 from mm_daemon.core.catalog import Catalog, Ints
-from mm_daemon.core.fill_keys import FillKey, is_same, key_of
+from mm_daemon.core.fill_keys import FillKey, FillKeys, is_same, key_of
 from mm_daemon.core.funding import NS_PER_US, UNIT_TO_E18, FundingMeter
 from mm_daemon.core.money import (
     E10,
@@ -94,6 +95,8 @@ class _Saved(msgspec.Struct):
     newest_fill_ns: dict[str, int]
     keys_from_ns: int
     settled_day: int
+    key_lots: list[int] = []
+    """Lots of each key's trade; older books do not say."""
 
 
 class Portfolio:
@@ -116,6 +119,7 @@ class Portfolio:
         """Fills booked so far; the last of them ends `recent`."""
         self.orphans: dict[str, Holding] = {}
         """Restored holdings of instruments that the catalogue does not have."""
+        self.keys = FillKeys()
         self.is_open = False
         """Whether cash and positions have a beginning: restored, or taken from the venue."""
         self.fee_mismatches = 0
@@ -124,9 +128,7 @@ class Portfolio:
         self._holdings: list[Holding] = []
         self._settled_day = -1
         """The last day, counted from 08:00 UTC, whose settlement is in these books."""
-        self._keys: dict[FillKey, int] = {}
         self._meters: dict[int, FundingMeter] = {}
-        self._keys_from_ns = 0
         self.resize(catalog)
 
     def resize(self, catalog: Catalog) -> None:
@@ -159,13 +161,13 @@ class Portfolio:
             return Booking.PARKED_INSTRUMENT
         instrument = self._catalog.instruments[fill.instrument_id]
         key = key_of(instrument, fill)
-        if key in self._keys:
+        if key in self.keys:
             self.duplicates += 1
             return Booking.DUPLICATE
-        if fill.ts_venue_ns < self._keys_from_ns:
+        if fill.ts_venue_ns < self.keys.from_ns:
             self._park(fill)
             return Booking.PARKED_OLD
-        self._remember(key, fill.ts_venue_ns)
+        self._remember(key, fill)
         self._apply(instrument, fill)
         self.parked = [one for one in self.parked if not is_same(one, fill)]
         return Booking.APPLIED
@@ -174,8 +176,7 @@ class Portfolio:
         """Keeps a trade whose instrument is not known in sight; False where it already is, or was
         booked meanwhile. Reading the venue's trades again, once the instrument is listed, books
         it."""
-        is_booked = any(key[1:] == (fill.trade_id, fill.order_id, fill.leg) for key in self._keys)
-        if is_booked or any(is_same(one, fill) for one in self.parked):
+        if self.keys.has(fill) or any(is_same(one, fill) for one in self.parked):
             return False
         self.parked.append(fill)
         return True
@@ -184,14 +185,14 @@ class Portfolio:
         """Venue time from which all that is not booked can be read: the newest that is, or else the
         opening of the books, or what waits; None = no books."""
         times_ns = [fill.ts_venue_ns for fill in self.parked]
-        if booked_ns := self.newest_fill_ns.get(currency, self._keys_from_ns):
+        if booked_ns := self.newest_fill_ns.get(currency, self.keys.from_ns):
             times_ns.append(booked_ns)
         return min(times_ns, default=None)
 
     def mark_seen(self, fill: FillEvidence) -> None:
         """Remembers a trade that is already part of an adopted position. Only while opening."""
         instrument = self._catalog.instruments[fill.instrument_id]
-        self._remember(key_of(instrument, fill), fill.ts_venue_ns)
+        self._remember(key_of(instrument, fill), fill)
 
     def retry_parked(self) -> list[FillEvidence]:
         """Books what has become bookable; returns the fills applied."""
@@ -340,7 +341,7 @@ class Portfolio:
         """
         assert not self.is_open, "the books are open"
         self.is_open = True
-        self._keys_from_ns = since_venue_ns
+        self.keys.from_ns = since_venue_ns
         # What was booked before the opening is part of what the venue states now.
         self._holdings = [Holding() for _ in self._holdings]
         self.position_lots[:] = 0
@@ -385,9 +386,10 @@ class Portfolio:
                 ],
                 cash_e8=self.cash_e8,
                 carried_session_e8=self.carried_session_e8,
-                keys=list(self._keys.items()),
+                keys=[(key, ts) for key, ts, _ in self.keys.saved()],
+                key_lots=[lots for _, _, lots in self.keys.saved()],
                 newest_fill_ns=self.newest_fill_ns,
-                keys_from_ns=self._keys_from_ns,
+                keys_from_ns=self.keys.from_ns,
                 settled_day=self._settled_day,
             )
         )
@@ -399,22 +401,19 @@ class Portfolio:
         state = msgspec.msgpack.decode(saved, type=_Saved)
         self.cash_e8 = state.cash_e8
         self.carried_session_e8 = state.carried_session_e8
-        self._keys = {
-            (*key, "")[:4]: ts  # type: ignore[misc]
-            for key, ts in state.keys
-        }
+        keys = itertools.zip_longest(state.keys, state.key_lots, fillvalue=0)
+        self.keys.restore(
+            (((*key, "")[:4], ts, lots) for (key, ts), lots in keys),  # type: ignore[misc]
+            state.keys_from_ns,
+        )
         self.newest_fill_ns = state.newest_fill_ns
-        self._keys_from_ns = state.keys_from_ns
         self._settled_day = state.settled_day
         self.orphans = {name: Holding(*map(int, parts)) for name, parts in state.holdings}
         self.resize(self._catalog)
 
     def forget_keys(self, now_venue_ns: Ns) -> None:
         """Drops the keys of trades older than a day; an older trade is parked from then on."""
-        horizon = now_venue_ns - KEYS_KEPT_NS
-        if horizon > self._keys_from_ns:
-            self._keys_from_ns = horizon
-            self._keys = {key: ts for key, ts in self._keys.items() if ts >= horizon}
+        self.keys.forget(now_venue_ns - KEYS_KEPT_NS)
 
     def digest(self) -> bytes:
         parked = msgspec.msgpack.encode(self.parked)
@@ -480,10 +479,10 @@ class Portfolio:
     def _pay(self, currency: str, amount_e8: int) -> None:
         self.cash_e8[currency] = self.cash_e8.get(currency, 0) + amount_e8
 
-    def _remember(self, key: FillKey, ts_venue_ns: int) -> None:
-        self._keys[key] = ts_venue_ns
-        if ts_venue_ns > self.newest_fill_ns.get(key[0], 0):
-            self.newest_fill_ns[key[0]] = ts_venue_ns
+    def _remember(self, key: FillKey, fill: FillEvidence) -> None:
+        self.keys.add(key, fill.ts_venue_ns, fill.lots)
+        if fill.ts_venue_ns > self.newest_fill_ns.get(key[0], 0):
+            self.newest_fill_ns[key[0]] = fill.ts_venue_ns
 
     def _park(self, fill: FillEvidence) -> None:
         if fill not in self.parked:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import msgspec
 
 from mm_daemon.core.catalog import Catalog
+from mm_daemon.core.fill_keys import FillKeys
 from mm_daemon.core.order_state import (
     BUY_INDEX,
     SELL_INDEX,
@@ -79,8 +80,10 @@ class _Flight(msgspec.Struct):
 class WorkingOrders(OrderStore):
     """All of ours that may trade; see `OrderStore` for the arrays."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, keys: FillKeys | None = None) -> None:
+        """`keys`: the trades booked, of this and earlier lives; none where it is left out."""
         super().__init__(catalog)
+        self._keys = FillKeys() if keys is None else keys
         self.counters = Counters()
         self._flights: dict[int, _Flight] = {}
         self._late: dict[int, _Flight] = {}
@@ -364,6 +367,7 @@ class WorkingOrders(OrderStore):
             purpose=Purpose.QUOTE,
             price_ticks=evidence.price_ticks,
             is_foreign=not evidence.is_quote,
+            booked_lots=min(self._keys.lots_of(evidence.order_id), evidence.filled_lots),
         )
         if order.is_foreign:
             self.counters.foreign += 1
@@ -383,6 +387,8 @@ class WorkingOrders(OrderStore):
             price_ticks=0,
             is_foreign=not fill.is_quote,
             is_suspect=True,
+            # This trade is among those booked, where the books are kept at all.
+            booked_lots=max(self._keys.lots_of(fill.order_id) - fill.lots, 0),
         )
         if order.is_foreign:
             self.counters.fills_unowned += 1

@@ -19,6 +19,8 @@ from mm_daemon.run.simulation_invariants import Invariants
 
 SETTLE_S: Final = 60.0
 QUOTE_S: Final = 60.0
+RESET_S: Final = 5.0
+"""Pace of an operator whose reset did not last."""
 BOOKS_S: Final = 10.0
 HEDGE_S: Final = 30.0
 KILL_S: Final = 15.0
@@ -76,12 +78,21 @@ class End:
             self._judge.note("I24/I26", f"all settled in {SETTLE_S} s", self._unsettled())
 
     def _quotes_return(self) -> None:
-        """I28: by itself where the reset is automatic; by the operator's reset elsewhere."""
+        """I28: by itself where the reset is automatic; elsewhere an operator resets, and again
+        where what tripped a control was still so."""
         sim = self._sim
         state = sim.latch.state()
-        if any(entry.source == OPERATOR for entry in state.entries) or self._needs_reset():
+        if any(entry.source == OPERATOR for entry in state.entries):
             sim.reset_if_latched()
-        if not self._wait(lambda: sim.open_orders() > 0, QUOTE_S):
+        reset_s = [-RESET_S]
+
+        def quotes() -> bool:
+            if self._needs_reset() and sim.elapsed_s - reset_s[0] >= RESET_S:
+                reset_s[0] = sim.elapsed_s
+                sim.reset_if_latched()
+            return sim.open_orders() > 0
+
+        if not self._wait(quotes, QUOTE_S):
             self._judge.note("I28", f"quotes in {QUOTE_S} s", self._why_no_quotes())
 
     def _delta_returns(self) -> None:

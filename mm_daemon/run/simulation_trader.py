@@ -116,6 +116,9 @@ class SimulatedTrader:
         self._vaults: dict[Conn, dict[str, str]] = {conn: {} for conn in Conn}
         self._backoff = Backoff()
         self._failures: dict[Conn, int] = dict.fromkeys(Conn, 0)
+        self._waits: dict[Conn, int] = dict.fromkeys(Conn, 0)
+        """The number of the wait for the next try to connect, 0 where none is under way."""
+        self._tries = 0
         self._up_since_ns: dict[Conn, int] = dict.fromkeys(Conn, 0)
         self._jitter = random.Random(start.seed)
         self.gate = Gate(
@@ -328,6 +331,7 @@ class SimulatedTrader:
     # -- sockets --------------------------------------------------------------------------------
 
     def _connect(self, conn: Conn) -> None:
+        self._waits[conn] = 0
         socket = Socket(conn, lambda payload: self._receive(conn, socket, payload))
         socket.on_closed = lambda reason: self._closed(conn, socket, reason)
         self.sockets[conn] = socket
@@ -342,6 +346,9 @@ class SimulatedTrader:
             return
         self._up_since_ns[conn] = self._tools.scheduler.now_ns
         self._wires[conn] = SimulatedWire(self, socket)
+        for other in Conn:
+            if self._waits[other]:
+                self._connect_after(other, 0)
         self._after(0, lambda: self._connection(conn, is_up=True, reason=""), "trader.up")
 
     def _receive(self, conn: Conn, socket: Socket, payload: bytes) -> None:
@@ -374,7 +381,18 @@ class SimulatedTrader:
     def _retry(self, conn: Conn) -> None:
         delay_s = self._backoff.delay_s(self._failures[conn], self._jitter.random())
         self._failures[conn] += 1
-        self._after(int(delay_s * NS_PER_S), lambda: self._connect(conn), "trader.connect")
+        self._connect_after(conn, int(delay_s * NS_PER_S))
+
+    def _connect_after(self, conn: Conn, delay_ns: int) -> None:
+        """In place of any wait under way."""
+        self._tries += 1
+        self._waits[conn] = number = self._tries
+
+        def connect() -> None:
+            if self._waits[conn] == number:
+                self._connect(conn)
+
+        self._after(delay_ns, connect, "trader.connect")
 
     def _connection(self, conn: Conn, *, is_up: bool, reason: str) -> None:
         self._feed(ConnectionChanged(conn=conn, is_up=is_up, reason=reason))

@@ -283,6 +283,8 @@ class Trader:
         if wire is not None:
             self._wires[conn] = wire
             self._measures.connects[conn] += 1
+            for other in self._sessions.values():
+                other.hurry()
         self._pump.feed(ConnectionChanged(conn=conn, is_up=wire is not None, reason=reason))
         self._want_flush()
 

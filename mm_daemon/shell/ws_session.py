@@ -14,6 +14,7 @@ import asyncio
 import random
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import picows
@@ -102,6 +103,7 @@ class WsSession:
         self._jitter = jitter
         self._backoff = backoff or Backoff()
         self._transport: WSTransport | None = None
+        self._hurry = asyncio.Event()
         self._reason = ""
 
     def deliver(self, payload: bytes) -> None:
@@ -113,12 +115,19 @@ class WsSession:
         if self._transport is not None:
             self._transport.disconnect(graceful=False)
 
+    def hurry(self) -> None:
+        """The venue answers another session: a wait for the next try ends now."""
+        self._hurry.set()
+
     async def run(self) -> None:
         """Connects, waits for the end, backs off, for ever. Leaves only by cancellation."""
         loop = asyncio.get_running_loop()
         failures = 0
         while True:
-            await asyncio.sleep(self._backoff.delay_s(failures, self._jitter.random()))
+            self._hurry.clear()
+            delay_s = self._backoff.delay_s(failures, self._jitter.random())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), delay_s)
             try:
                 transport, _ = await asyncio.wait_for(self._connect(), CONNECT_TIMEOUT_S)
             except (OSError, TimeoutError, picows.WSError) as error:

@@ -8,7 +8,7 @@ ORDER_MUTANTS = (
     Mutant(
         "fills-booked-twice",
         "core/portfolio.py",
-        "        if key in self._keys:\n"
+        "        if key in self.keys:\n"
         "            self.duplicates += 1\n"
         "            return Booking.DUPLICATE\n",
         "",
@@ -53,7 +53,7 @@ ORDER_MUTANTS = (
     Mutant(
         "old-fill-booked-blindly",
         "core/portfolio.py",
-        "        if fill.ts_venue_ns < self._keys_from_ns:\n"
+        "        if fill.ts_venue_ns < self.keys.from_ns:\n"
         "            self._park(fill)\n"
         "            return Booking.PARKED_OLD\n",
         "",

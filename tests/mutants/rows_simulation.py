@@ -12,8 +12,8 @@ SIMULATION_MUTANTS: Final = (
     Mutant(
         "seeds-fills-booked-twice",
         "core/portfolio.py",
-        "        if key in self._keys:\n",
-        "        if key in self._keys and not fill.lots:\n",
+        "        if key in self.keys:\n",
+        "        if key in self.keys and not fill.lots:\n",
         "A trade told by the stream and by a reading counts twice.",
         command=SEEDS,
         time_s_max=240.0,
@@ -135,7 +135,7 @@ SIMULATION_MUTANTS: Final = (
     Mutant(
         "books-read-from-nothing",
         "core/portfolio.py",
-        "self.newest_fill_ns.get(currency, self._keys_from_ns)",
+        "self.newest_fill_ns.get(currency, self.keys.from_ns)",
         "self.newest_fill_ns.get(currency)",
         "The first fills, lost with the host, are never read again.",
         ("core/test_recovery.py::test_books_without_a_fill_are_read_from_their_opening",),

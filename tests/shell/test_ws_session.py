@@ -133,6 +133,27 @@ async def test_nobody_listening_is_reported_with_the_address_and_retried() -> No
         running.cancel()
 
 
+async def test_a_session_that_waits_tries_at_once_when_another_was_answered() -> None:
+    async with asyncio.timeout(10):
+        async with serve(Peer().handle, "127.0.0.1", 0) as server:
+            port = port_of(server)
+        client = Client()
+        session = WsSession(
+            Conn.TRADE,
+            f"ws://127.0.0.1:{port}",
+            on_frame=client.on_frame,
+            on_change=client.on_change,
+            jitter=random.Random(1),
+            backoff=Backoff(base_s=3_600.0, cap_s=3_600.0),
+        )
+        running = asyncio.create_task(session.run())
+        assert (await client.changes.get())[0] is None
+        async with serve(Peer().handle, "127.0.0.1", port):
+            session.hurry()
+            assert (await client.changes.get())[0] is not None
+            running.cancel()
+
+
 @pytest.mark.parametrize("first_bytes", [b"", b"HTTP/1.1 101 Switch"])
 async def test_connection_that_ends_inside_its_handshake_is_a_failure_not_a_session(
     first_bytes: bytes,
