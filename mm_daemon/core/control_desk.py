@@ -139,8 +139,9 @@ class ControlDesk:
         s = self._s
         self._watch_trading(now_ns)
         s.modes.is_informed = s.modes.is_informed or self._is_informed()
-        if not s.modes.is_informed:
-            # Before everything was seen once, nothing can be stale; nothing is quoted either.
+        if not s.modes.is_informed and s.modes.journal_is_sound:
+            # Before everything was seen once, nothing can be stale; nothing is quoted either. A
+            # life without a journal has nothing to wait for: it is to sweep and end.
             return
         if now_ns >= self._outside_due_ns:
             self._outside_due_ns = now_ns + OUTSIDE_NS

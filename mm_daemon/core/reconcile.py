@@ -151,7 +151,7 @@ class Reconciler:
         self._due_ns: dict[Task, int] = {}
         self._run: _Run | None = None
         self._held: list[FillEvidence | OrderEvidence] = []
-        self._starts_again = 0
+        self._unclean = 0
         self.queries_failed = 0
 
     @property
@@ -168,18 +168,19 @@ class Reconciler:
             self._due_ns[self._run.task] = now_ns
             self._run = None
 
-    def start_again(self, now_ns: Ns) -> None:
-        """The start's picture was not clean. At once the first time, for our own leftovers have
-        just been cancelled; then later each time, or the questions would eat all credits."""
+    def again(self, task: Task, now_ns: Ns) -> None:
+        """The picture that trading waits for was not clean. At once the first time, for our own
+        leftovers have just been cancelled; then later each time, or the questions would eat all
+        credits."""
         delay_ns = 0
-        if self._starts_again:
-            delay_ns = min(RETRY_FIRST_NS << min(self._starts_again - 1, 8), RETRY_MAX_NS)
-        self._starts_again += 1
-        self.request(Task.START, Ns(now_ns + delay_ns))
+        if self._unclean:
+            delay_ns = min(RETRY_FIRST_NS << min(self._unclean - 1, 8), RETRY_MAX_NS)
+        self._unclean += 1
+        self.request(task, Ns(now_ns + delay_ns))
 
-    def start_is_over(self) -> None:
-        """The start's picture was clean."""
-        self._starts_again = 0
+    def is_over(self) -> None:
+        """It was clean."""
+        self._unclean = 0
 
     def hold(self, event: FillEvidence | OrderEvidence) -> None:
         """Keeps a stream's word until the start is complete."""
@@ -270,7 +271,7 @@ class Reconciler:
                 repr(self._run),
                 [(task.value, due) for task, due in self._due_ns.items()],
                 self._held,
-                self._starts_again,
+                self._unclean,
                 self.queries_failed,
                 self._jitter,
             )

@@ -189,11 +189,11 @@ class ReconcileDesk:
             s.outbox.send(cancel)
         if conclusion.cancel_quotes:
             self._cancel_quotes(now_ns)
-        if conclusion.task is Task.START:
+        if conclusion.task >= Task.FULL and not s.modes.is_reconciled:
             if conclusion.is_clean:
-                self.reconciler.start_is_over()
+                self.reconciler.is_over()
             else:
-                self.reconciler.start_again(now_ns)
+                self.reconciler.again(conclusion.task, now_ns)
 
     def _cancel_quotes(self, now_ns: Ns) -> None:
         """All quotes in our currencies, and theirs alone: another shard may quote in others."""

@@ -18,7 +18,7 @@ from mm_daemon.run.simulation_judge import Verdict
 
 TWICE_EVERY: Final = 50
 BATCH: Final = 4
-KEPT_MAX: Final = 10
+KEPT_MAX: Final = 100
 """Failing verdicts kept whole; the others are only counted."""
 
 R = TypeVar("R")

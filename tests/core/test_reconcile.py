@@ -553,12 +553,12 @@ def test_a_start_that_stays_unclean_looks_again_later_each_time() -> None:
         begun.append(desk.now)
         desk.reconciler._run = None
         desk.reconciler.request(Task.ORDERS, Ns(desk.now))
-        desk.reconciler.start_again(Ns(desk.now))
+        desk.reconciler.again(Task.START, Ns(desk.now))
     waits_ms = [(b - a) // NS_PER_MS for a, b in itertools.pairwise(begun)]
     assert waits_ms == [0, 250, 500], "nothing else is asked meanwhile"
     desk.reconciler._run = None
-    desk.reconciler.start_is_over()
-    desk.reconciler.start_again(Ns(desk.now))
+    desk.reconciler.is_over()
+    desk.reconciler.again(Task.START, Ns(desk.now))
     assert desk.ask()
 
 

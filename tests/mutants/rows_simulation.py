@@ -82,8 +82,8 @@ SIMULATION_MUTANTS: Final = (
     Mutant(
         "start-repeated-at-full-speed",
         "core/reconcile.py",
-        "        if self._starts_again:\n",
-        "        if self._starts_again < 0:\n",
+        "        if self._unclean:\n",
+        "        if self._unclean < 0:\n",
         "A start that stays unclean eats the credits that its cancels need.",
         ("core/test_reconcile.py::test_a_start_that_stays_unclean_looks_again_later_each_time",),
     ),
