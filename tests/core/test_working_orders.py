@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from mm_daemon.core.absence import GRACE_NS, conclude, note_open_orders, suspects
 from mm_daemon.core.order_state import Verdict
+from mm_daemon.core.portfolio import Booking, Portfolio
 from mm_daemon.core.working_orders import WorkingOrders
 from mm_daemon.domain.errors import InvariantError
 from mm_daemon.domain.events import OpenOrdersRead, QuoteSideFailed, RequestDone
@@ -217,6 +218,29 @@ def test_a_fill_is_booked_before_ack_and_after_terminal(working: WorkingOrders) 
     assert buy_worst(working) == 0
     assert working.counters.fills_after_terminal == 1
     assert working.by_client_id["c1"].booked_lots == 4
+
+
+@pytest.mark.parametrize("told_first", ["fill", "order"])
+def test_an_order_of_an_earlier_life_counts_what_that_life_booked_of_it(told_first: str) -> None:
+    """Three of five lots were booked before the crash; the other two are told now."""
+    books = Portfolio(small_catalog())
+    books.is_open = True
+    books.book(fill_evidence("t1", "q1", CALL, Side.BUY, 3, ts=T0))
+    again = Portfolio(small_catalog())
+    again.restore(books.checkpoint())
+    working = WorkingOrders(small_catalog(), again.keys)
+    fill = fill_evidence("t2", "q1", CALL, Side.BUY, 2, ts=T0 + 1)
+    ended = bid(CANCELLED, 0, ts=T0 + 2, filled=5)
+    if told_first == "order":
+        working.on_order(ended, Ns(T0))
+        assert buy_worst(working) == 2
+    assert again.book(fill) is Booking.APPLIED
+    order = working.on_fill(fill, Ns(T0))
+    if told_first == "fill":
+        working.on_order(ended, Ns(T0))
+    assert order.booked_lots == 5
+    assert order.is_settled
+    assert buy_worst(working) == 0
 
 
 def test_older_evidence_never_overwrites_newer(working: WorkingOrders) -> None:

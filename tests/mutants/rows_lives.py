@@ -36,6 +36,61 @@ LIFE_MUTANTS = (
         ),
     ),
     Mutant(
+        "orders-of-earlier-lives-start-at-nothing",
+        "core/state.py",
+        "WorkingOrders(catalog, self.portfolio.keys)",
+        "WorkingOrders(catalog)",
+        "An order that filled before and after a crash is a break for good: no more quotes.",
+        (
+            "simulation/test_seeds.py::test_a_plan_that_once_failed_ends_well"
+            "[earlier_life_filled_the_order_too]",
+        ),
+    ),
+    Mutant(
+        "lots-of-keys-not-saved",
+        "core/portfolio.py",
+        "                key_lots=[lots for _, _, lots in self.keys.saved()],\n",
+        "",
+        "The next crash after a checkpoint makes a break for good of such an order.",
+        (
+            "core/test_working_orders.py::test_an_order_of_an_earlier_life_counts_what_that_life"
+            "_booked_of_it",
+        ),
+    ),
+    Mutant(
+        "unclean-picture-taken-five-minutes-later",
+        "core/reconcile_desk.py",
+        "        if conclusion.task >= Task.FULL and not s.modes.is_reconciled:\n",
+        "        if conclusion.task > Task.FULL and not s.modes.is_reconciled:\n",
+        "A reconnect during a delivery costs five minutes of quotes.",
+        (
+            "simulation/test_seeds.py::test_a_plan_that_once_failed_ends_well"
+            "[reconnect_over_a_delivery]",
+        ),
+    ),
+    Mutant(
+        "journal-watched-only-with-a-surface",
+        "core/control_desk.py",
+        "        if not s.modes.is_informed and s.modes.journal_is_sound:\n",
+        "        if not s.modes.is_informed:\n",
+        "A life that lost its journal before its first surface stays, and trades no more.",
+        (
+            "simulation/test_seeds.py::test_a_plan_that_once_failed_ends_well"
+            "[full_disk_before_a_surface]",
+        ),
+    ),
+    Mutant(
+        "sessions-wait-each-for-itself",
+        "shell/ws_session.py",
+        "        self._hurry.set()\n",
+        "",
+        "After an outage the market data comes back up to half a minute after the orders.",
+        (
+            "shell/test_ws_session.py::test_a_session_that_waits_tries_at_once_when_another_was"
+            "_answered",
+        ),
+    ),
+    Mutant(
         "session-that-began-dropped",
         "ipc/session.py",
         '    if any(session.glob("*.seg")):\n        return\n',
