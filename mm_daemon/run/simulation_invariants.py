@@ -54,6 +54,7 @@ from mm_daemon.domain.permission import (
     LatchState,
 )
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S
+from mm_daemon.ipc.page import TRADER_INCARNATION
 from mm_daemon.run.simulate import Simulation
 from mm_daemon.run.simulation_trader import SimulatedTrader
 from mm_daemon.run.simulation_watch import LEDGER, TAPE, Watch
@@ -249,9 +250,11 @@ class Invariants(Watch):
     def _may_lift(self, source: str) -> bool:
         """Whether this source may let go by itself now."""
         if source == CRASH:
-            # It did once; what it finds later holds it back by other means than this latch.
+            # It did reconcile; what it finds later holds it back by other means than this latch.
+            # A death that the guard has not seen yet latches anew before anything can start.
             trader = self.sim.trader
-            return trader.is_alive and any(line.event == "reconciled" for _, line in trader.logs)
+            is_unreaped = trader.is_alive or self.sim.page.words[TRADER_INCARNATION] != 0
+            return is_unreaped and any(line.event == "reconciled" for _, line in trader.logs)
         return source.startswith(CONTROL_PREFIX) and source[len(CONTROL_PREFIX) :] in _AUTO
 
     def _check_journaled(self, payload: bytes) -> None:
