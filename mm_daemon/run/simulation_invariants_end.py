@@ -13,7 +13,7 @@ from typing import Final
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.permission import OPERATOR
 from mm_daemon.run.simulate import Simulation
-from mm_daemon.run.simulation_checks import violations
+from mm_daemon.run.simulation_checks import book_violations, violations
 from mm_daemon.run.simulation_faults import end_faults
 from mm_daemon.run.simulation_invariants import Invariants
 
@@ -27,7 +27,6 @@ KILL_S: Final = 15.0
 STOP_S: Final = 20.0
 QUIET_S: Final = 2.0
 """How long one waits for a moment at which nothing is on its way."""
-READING_S: Final = 0.5
 LOOK_EVERY_STEPS: Final = 8
 
 
@@ -70,10 +69,8 @@ class End:
             sim.crash()
 
     def _settles(self) -> None:
-        """I24, I26: a living trader, reconciled, nothing unknown, nothing parked; and time for one
-        reading of trades, for what a stream lost shows itself by nothing else."""
-        params = self._sim.parts.params
-        self._sim.run_for(params.reconcile_trades_s + READING_S)
+        """I24, I26: a living trader, reconciled, nothing unknown, nothing parked, and what a stream
+        lost found by the next reading."""
         if not self._wait(lambda: not self._unsettled(), SETTLE_S):
             self._judge.note("I24/I26", f"all settled in {SETTLE_S} s", self._unsettled())
 
@@ -165,7 +162,7 @@ class End:
             return f"unknown: {unknowns}"
         if state.reconcile_broken_since_ns:
             return "a break of the reconcile"
-        return ""
+        return next(iter(book_violations(self._sim)), "")
 
     def _needs_reset(self) -> bool:
         """Whether a control holds back until a person's word."""

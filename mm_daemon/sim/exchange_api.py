@@ -89,7 +89,7 @@ class WorldApi(Protocol):
 
         The cheap path: an unchanged side keeps its place, a side that crosses trades first and
         rests with what is left. Ticks and bands are the caller's duty; price-time priority is
-        kept. Returns the amount traded, 0 nearly always; 0 also where the book is not open.
+        kept. Returns the amount traded, 0 nearly always; NOT_TAKEN where the book is not open.
         """
         ...
 

@@ -18,7 +18,7 @@ from mm_daemon.sim.exchange_makers import is_trading, quote_both, take
 from mm_daemon.sim.exchange_records import CashKind, FeeRow, Mark
 from mm_daemon.sim.settlement import end_orders, watch_expiry
 from mm_daemon.sim.settlement_funding import accrue_funding, update_rate
-from mm_daemon.sim.spec import E18, InstrumentSpec, InstrumentState
+from mm_daemon.sim.spec import E18, NOT_TAKEN, InstrumentSpec, InstrumentState
 
 # Quiet trading that finds nothing to trade with only touches one book: its change is told
 # directly, without the general flush. This is what makes thousands of maker quotes a second cheap.
@@ -179,7 +179,7 @@ class WorldSide(ExchangeBase):
         state = self._state
         listed = state.listed.get(instrument)
         if listed is None or not is_trading(state, listed):
-            return 0
+            return NOT_TAKEN
         traded = quote_both(
             state,
             state.accounts[account],

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from mm_daemon.sim.makers import Venue
-from mm_daemon.sim.spec import E8, InstrumentSpec
+from mm_daemon.sim.spec import E8, NOT_TAKEN, InstrumentSpec
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -63,7 +63,7 @@ class FutureMaker:
         return self._spec.name
 
     def forget_quotes(self) -> None:
-        """Every level is to be placed anew: one was hit, or the venue cleared its books."""
+        """Every level is to be placed anew: one was hit."""
         self._shown.clear()
 
     def remark(self, venue: Venue, fair: float, now_us: int, *, width: float) -> None:
@@ -80,7 +80,9 @@ class FutureMaker:
         for level, _, _ in wanted:
             bid, ask = self._shown.get(level.account, (0, 0))
             if ask and not bid * self._tick <= fair <= ask * self._tick:
-                venue.maker_quote(level.account, self._spec.name, 0, 0, 0, 0, now_us)
+                pulled = venue.maker_quote(level.account, self._spec.name, 0, 0, 0, 0, now_us)
+                if pulled == NOT_TAKEN:
+                    return
                 del self._shown[level.account]
         for level, bid, ask in wanted:
             self._show(venue, level, bid, ask, now_us)
@@ -106,7 +108,8 @@ class FutureMaker:
             ask = best_bid // tick_e8 + 1
         lot = self._spec.min_trade_amount_e8
         amount = max(int(level.size_usd * self._size_share) * E8 // lot, 1) * lot
-        venue.maker_quote(
+        traded = venue.maker_quote(
             level.account, self._spec.name, bid * tick_e8, amount, ask * tick_e8, amount, now_us
         )
-        self._shown[level.account] = (bid, ask)
+        if traded != NOT_TAKEN:
+            self._shown[level.account] = (bid, ask)

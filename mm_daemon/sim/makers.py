@@ -26,14 +26,15 @@ from mm_daemon.sim.maker_quotes import (
     quote_targets,
 )
 from mm_daemon.sim.option_math import FloatArray
-from mm_daemon.sim.spec import E8, SECOND_US
+from mm_daemon.sim.spec import E8, NOT_TAKEN, SECOND_US
 from mm_daemon.sim.streams import named_normals
 
 IntArray = npt.NDArray[np.int64]
 
 TICK_E8: Final = 10_000
 UNKNOWN: Final = -1
-"""What a maker believes of its own quote after a trade in that book: look and replace."""
+"""What a maker believes of its own quote after a trade in that book, or where the book took no
+orders: look and replace."""
 
 FLOOR_MEDIAN_TICKS: Final = 1.45
 FLOOR_LOG_SD: Final = 0.18
@@ -217,11 +218,6 @@ class OptionMaker:
         self._ask[row] = UNKNOWN
         return True
 
-    def forget_quotes(self) -> None:
-        """Every quote is to be placed anew: the venue cleared its books."""
-        self._bid[:] = UNKNOWN
-        self._ask[:] = UNKNOWN
-
     def pull(self, now_us: int) -> None:
         self._pulled_until_us = now_us + self.config.pull_us
 
@@ -301,10 +297,11 @@ class OptionMaker:
             shown_ask = legal_up(best_bid / TICK_E8 + 1.0)
         if shown_bid * TICK_E8 == own_bid and shown_ask * TICK_E8 == own_ask:
             return
-        venue.maker_quote(
+        traded = venue.maker_quote(
             self.config.name, name,
             max(shown_bid, NO_QUOTE) * TICK_E8, size_e8 if shown_bid > 0 else 0,
             shown_ask * TICK_E8, size_e8 if shown_ask > 0 else 0, now_us,
         )  # fmt: skip
-        self._bid[row] = max(shown_bid, NO_QUOTE)
-        self._ask[row] = shown_ask
+        is_shown = traded != NOT_TAKEN
+        self._bid[row] = max(shown_bid, NO_QUOTE) if is_shown else UNKNOWN
+        self._ask[row] = shown_ask if is_shown else UNKNOWN

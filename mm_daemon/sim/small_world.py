@@ -42,7 +42,6 @@ MAKER: Final = MakerConfig(
 FUTURES_US: Final = 250_000
 PUBLISH_US: Final = SECOND_US
 NEAR_AHEAD_US: Final = 86_400 * SECOND_US
-RESUME_US: Final = 3 * SECOND_US
 
 
 class SmallWorldConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,7 +247,6 @@ class SmallWorld:
         kept += _nearest(found, dated, spot, config.strikes)
         self._open(kept, now_us)
         self._schedule(dated, self._drop)
-        self._schedule(dated + RESUME_US, self._resume)
         if config.lists_at_s:
             near = min(s.expiry_us for s in found if s.expiry_us > now_us + NEAR_AHEAD_US)
             later = _nearest(found, near, spot, config.strikes)
@@ -272,12 +270,6 @@ class SmallWorld:
         for name in expired:
             del self._futures[name]
         self.maker.rows_kept(self.chain.drop_expired(now_us))
-
-    def _resume(self, _: int) -> None:
-        """The books were paused: what makers believe to show may not be there."""
-        self.maker.forget_quotes()
-        for future in self._futures.values():
-            future.forget_quotes()
 
 
 def _nearest(

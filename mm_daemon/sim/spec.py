@@ -29,6 +29,8 @@ PERPETUAL_EXPIRY_US: Final = 32_503_708_800_000 * MS_US
 
 BUY: Final = 1
 SELL: Final = -1
+NOT_TAKEN: Final = -1
+"""The answer to a maker's quote where the book takes no orders now: it shows what it showed."""
 
 
 class Kind(StrEnum):

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from mm_daemon.sim.exchange_config import ExchangeConfig
 from mm_daemon.sim.exchange_events import EstimatedDelivery, Event, TradesPrinted
 from mm_daemon.sim.flow import (
     ANNOUNCED_RATE_MULTIPLE,
@@ -61,9 +60,6 @@ WIDTH_ACTIVITY_SHARE: Final = 0.5
 WIDTH_ACTIVITY_CENTRE: Final = -0.25
 WIDTH_MIN: Final = 0.85
 WIDTH_MAX: Final = 3.0
-
-RESUME_AFTER_US: Final = 500_000
-"""After the settlement pause makers look at their quotes again."""
 
 
 class World:
@@ -412,18 +408,6 @@ class World:
                 maker.rows_added()
             for expiry_us in sorted({spec.expiry_us for spec in specs}):
                 self._schedule(expiry_us, self._list)
-                self._schedule(expiry_us + self._resume_us(), self._resume)
-
-    def _resume_us(self) -> int:
-        return ExchangeConfig().settlement_pause_us + RESUME_AFTER_US
-
-    def _resume(self, _: int) -> None:
-        """The books were paused: what makers believe to show may not be there."""
-        for name in self.config.underlyings:
-            for maker in self._makers[name]:
-                maker.forget_quotes()
-            for future in self._futures[name].values():
-                future.forget_quotes()
 
     def _drop(self, name: str, now_us: int) -> None:
         chain = self.market.chains[name]

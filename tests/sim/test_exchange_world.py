@@ -16,7 +16,7 @@ from mm_daemon.sim.exchange_events import (
 )
 from mm_daemon.sim.exchange_records import Mark
 from mm_daemon.sim.exchange_types import CancelFilter
-from mm_daemon.sim.spec import BUY, E8, SECOND_US, SELL, InstrumentState
+from mm_daemon.sim.spec import BUY, E8, NOT_TAKEN, SECOND_US, SELL, InstrumentState
 from tests.sim.exchange_setup import (
     CALL,
     INDEX,
@@ -115,8 +115,8 @@ def test_a_taker_takes_to_its_limit_and_never_rests() -> None:
 def test_makers_do_nothing_in_a_closed_book() -> None:
     exchange = venue()
     exchange.set_instrument_state(CALL, InstrumentState.HALTED, T0)
-    assert quoted(exchange, 0.018, 0.022) == 0
-    assert exchange.maker_quote("house", "BTC-1JAN20-1-C", 1, 1, 2, 1, T0) == 0
+    assert quoted(exchange, 0.018, 0.022) == NOT_TAKEN
+    assert exchange.maker_quote("house", "BTC-1JAN20-1-C", 1, 1, 2, 1, T0) == NOT_TAKEN
     assert exchange.best(CALL) == (0, 0, 0, 0)
 
 

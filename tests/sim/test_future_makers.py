@@ -57,6 +57,20 @@ def test_a_level_that_was_hit_is_shown_in_full_again(venue: RecordingExchange) -
     assert venue.best("BTC-PERPETUAL")[3] == amount
 
 
+def test_what_a_closed_book_did_not_take_is_shown_once_it_opens(venue: RecordingExchange) -> None:
+    made = maker(venue, "BTC-PERPETUAL")
+    made.remark(venue, 70_000.0, START_US, width=1.0)
+    before = venue.best("BTC-PERPETUAL")
+    venue.set_maintenance(True, START_US)
+    made.remark(venue, 70_500.0, START_US, width=1.0)
+    assert venue.best("BTC-PERPETUAL") == before
+    venue.set_maintenance(False, START_US)
+    made.remark(venue, 70_500.0, START_US, width=1.0)
+    bid, _, ask, _ = venue.best("BTC-PERPETUAL")
+    assert bid <= 70_500 * E8 <= ask
+    assert (ask - bid) / bid < 2e-4
+
+
 def test_dated_futures_are_wider_than_the_perpetual(venue: RecordingExchange) -> None:
     def width(name: str) -> float:
         bid, _, ask, _ = venue.best(name)

@@ -12,10 +12,12 @@ from mm_daemon.sim.makers import MAKERS, Budget, OptionMaker
 from mm_daemon.sim.observation import observed_chain
 from mm_daemon.sim.paths import LOG_SPOT
 from mm_daemon.sim.scenario import Move
+from mm_daemon.sim.small_world import SmallWorld, SmallWorldConfig
 from mm_daemon.sim.spec import E8, SECOND_US, InstrumentSpec, Kind
 from mm_daemon.sim.world import World
 from tests.sim.world_runs import START_US, RecordingExchange, run, shipped_scenario, started
 
+TAKER = "taker-small"
 CALM = shipped_scenario("calm")
 
 
@@ -140,6 +142,23 @@ def test_a_fill_is_replaced_after_the_makers_latency() -> None:
     }
     assert sum(owners.values()) < 0
     assert exchange.best(name)[2] <= before[2] + 2 * 50_000
+
+
+def test_what_a_closed_book_did_not_take_is_shown_once_it_opens() -> None:
+    """The maker of a small world is alone: what it fails to show is missing."""
+    config = SmallWorldConfig(seed=3, start_us=START_US, option_takes_per_s=0.001, vol_multiple=0.1)
+    exchange = Exchange(config.exchange_config(), START_US)
+    world = SmallWorld(config, exchange)
+    world.start()
+    name = world.chain.names[0]
+    bid, _, ask, amount = exchange.best(name)
+    assert exchange.taker_trade(TAKER, name, 1, amount, ask, START_US) == amount
+    exchange.set_maintenance(True, START_US)
+    world.advance(START_US + 2 * SECOND_US)
+    assert exchange.best(name)[2] == 0
+    exchange.set_maintenance(False, START_US + 2 * SECOND_US)
+    world.advance(START_US + 4 * SECOND_US)
+    assert exchange.best(name)[2] > bid
 
 
 def test_a_budget_bounds_what_is_sent_and_refills_with_time() -> None:

@@ -21,6 +21,7 @@ from mm_daemon.sim.spec import (
     HOUR_US,
     MINUTE_US,
     MS_US,
+    NOT_TAKEN,
     SECOND_US,
     SELL,
     InstrumentState,
@@ -252,7 +253,8 @@ def test_books_pause_after_the_session_and_resume() -> None:
     exchange = held()
     exchange.advance(EIGHT)
     resumed = EIGHT + ExchangeConfig().settlement_pause_us
-    assert exchange.maker_quote("house", CALL, e8(0.01), E8, e8(0.03), E8, resumed - 1) == 0
+    early = exchange.maker_quote("house", CALL, e8(0.01), E8, e8(0.03), E8, resumed - 1)
+    assert early == NOT_TAKEN
     assert exchange.best(CALL)[0] == 0
     exchange.maker_quote("house", CALL, e8(0.01), E8, e8(0.03), E8, resumed)
     assert exchange.best(CALL)[0] == e8(0.01)

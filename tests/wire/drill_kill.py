@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 
-from mm_daemon.domain.codec import FRAME_OUT, decode_output
+from mm_daemon.domain.codec import FRAME_IN, FRAME_OUT, decode_output
 from mm_daemon.domain.frames import FrameKind, OutFrame
 from mm_daemon.ipc.journal import JournalReader
 from mm_daemon.ipc.layout import Layout
@@ -65,16 +65,19 @@ class _Drill:
         self._rng = rng
         self._endpoint = Endpoint(Layout(daemon.runtime_dir, daemon.data_dir / "state"))
         self._tape: JournalReader = read_tape(daemon.sessions()[-1], is_live=True)
+        self._arriving: list[float] = []
         self._rates: list[float] = []
         self._sides: list[float] = []
         self._orders: list[float] = []
 
     def kill_once(self) -> None:
         status = self._daemon.wait_quoting(ORDERS_MIN // 2, SETTLE_S)
-        time.sleep(RATE_S + self._rng.uniform(0.0, BUSY_S_MAX))
+        time.sleep(self._rng.uniform(0.0, BUSY_S_MAX))
         self._orders.append(float(status["quotes_live"]))
         for _ in self._tape:
             pass  # what was written before is of no interest
+        time.sleep(RATE_S)
+        self._arriving.append(sum(raw.type == FRAME_IN for raw in self._tape) / RATE_S)
         asked_us, answered_us, generation = self._kill()
         self._report.add(RESPONSE, (answered_us - asked_us) / 1e6)
         self._wait_confirmed(generation)
@@ -84,7 +87,8 @@ class _Drill:
 
     def finish(self) -> None:
         report = self._report
-        report.count("messages a second before kills", _mean(self._rates))
+        report.count("messages a second that arrive before kills", _mean(self._arriving))
+        report.count("messages a second sent before kills", _mean(self._rates))
         report.count("quotes a second in them", _mean(self._sides))
         report.count("orders working at kills", _mean(self._orders))
         late = [line for line in _metrics(self._daemon) if line.startswith("mm_late_send_total ")]
