@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= $(shell nproc)
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -12,8 +13,10 @@ export NUMBA_CACHE_DIR ?= $(abspath $(VENV))/numba-cache
 run: $(VENV)/.run
 	$(BIN)/mm-daemon run
 
+# The rooms' tests on all cores; then those of whole daemons, which need the cores for themselves.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/wire --numprocesses=$(JOBS) --dist=loadfile
+	$(BIN)/python -m pytest tests/wire
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -29,7 +32,6 @@ bench: $(VENV)/.test
 SEEDS ?= 200
 FIRST ?= 0
 RUNS ?= 20
-JOBS ?= $(shell nproc)
 simulate: $(VENV)/.run
 	$(BIN)/mm-daemon simulate --seeds $(SEEDS) --first $(FIRST) --jobs $(JOBS)
 sweep: $(VENV)/.run

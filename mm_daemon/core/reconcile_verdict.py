@@ -247,8 +247,11 @@ def _fill_breaks(cut: Cut, books: Books) -> list[Break]:
         for fill in books.portfolio.parked
     ]
     for order in books.working.open_orders():
-        if order.is_foreign and order.status is VenueStatus.UNSEEN and order.booked_lots:
-            # Only its trades were seen: until it was read by itself, nobody knows whose it is.
+        is_trades_only = order.is_foreign and order.status is VenueStatus.UNSEEN
+        if not (is_trades_only and order.booked_lots):
+            continue
+        if books.client_ids.owner(order.client_id) in (Owner.FOREIGN, Owner.NEWER_EPOCH):
+            # Until it was read by itself, nobody knows what it is doing on our account.
             breaks.append(Break("order", order.order_id, 0, order.booked_lots))
     if not cut.trades_sent_ns:
         return breaks

@@ -543,6 +543,26 @@ def test_the_start_is_not_clean_before_our_leftovers_are_gone() -> None:
     assert desk.run(Task.START).is_clean
 
 
+@pytest.mark.parametrize(
+    ("client_id", "is_known"),
+    [
+        (ClientIds("sa", 6, 0).issue(), True),
+        (ClientIds("sa", 7, 40).issue(), True),
+        (ClientIds("sa", 8, 0).issue(), False),
+        ("somebody", False),
+        ("", False),
+    ],
+)
+def test_a_trade_by_a_label_of_an_earlier_life_is_ours_before_its_order_is_read(
+    desk: Desk, client_id: str, is_known: bool
+) -> None:
+    """A hedge that filled as its sender died leaves a trade and no open order."""
+    desk.venue.trade("t1", Side.BUY, 5, START_NS + 1, client_id=client_id, is_quote=False)
+    conclusion = desk.run(Task.START)
+    assert conclusion.is_clean == is_known
+    assert conclusion.breaks == (() if is_known else (Break("order", "q1", 0, 5),))
+
+
 def test_a_start_that_stays_unclean_looks_again_later_each_time() -> None:
     desk = Desk()
     desk.reconciler.request(Task.START, Ns(desk.now))

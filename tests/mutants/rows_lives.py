@@ -230,4 +230,26 @@ LIFE_MUTANTS = (
         "In a storm the receiver hears of its beginning and never of what is now.",
         ("ops/test_pager.py::test_a_storm_while_the_receiver_refuses_costs_the_oldest_pages",),
     ),
+    Mutant(
+        "earlier-lives-label-is-a-strangers",
+        "core/reconcile_verdict.py",
+        "in (Owner.FOREIGN, Owner.NEWER_EPOCH):",
+        "is not Owner.OURS:",
+        "A hedge that filled as its sender died holds the start for eight seconds.",
+        (
+            "core/test_reconcile.py::test_a_trade_by_a_label_of_an_earlier_life_is_ours_before_its"
+            "_order_is_read",
+        ),
+    ),
+    Mutant(
+        "strangers-trades-are-nobodys-concern",
+        "core/reconcile_verdict.py",
+        "in (Owner.FOREIGN, Owner.NEWER_EPOCH):",
+        "is Owner.NEWER_EPOCH:",
+        "Somebody else trades on our account, and we quote beside it.",
+        (
+            "core/test_reconcile.py::test_a_trade_by_a_label_of_an_earlier_life_is_ours_before_its"
+            "_order_is_read",
+        ),
+    ),
 )
