@@ -39,10 +39,7 @@ class Books:
         self._venue = venue
         self._daemon = daemon
         self._currency = currency
-        self._lots = {
-            one["instrument_name"]: float(one["min_trade_amount"])
-            for one in venue.rest("public/get_instruments", currency=currency)
-        }
+        self._lots: dict[str, float] = {}
         self._trades: dict[TradeId, Fill] = {}
         self._newest_ms = 0
         self._finished: dict[Path, Counter[tuple[TradeId, Fill]]] = {}
@@ -123,8 +120,14 @@ class Books:
         ask = partial(self._venue.rest, method, "demo-guard", **params)
         return wait_for(method, lambda: [ask()], AGREE_S, POLL_S)[0]
 
+    def _read_lots(self) -> None:
+        for one in self._venue.rest("public/get_instruments", currency=self._currency):
+            self._lots[one["instrument_name"]] = float(one["min_trade_amount"])
+
     def _fill(self, row: dict[str, Any]) -> Fill:
         name = row["instrument_name"]
+        if name not in self._lots:
+            self._read_lots()  # the venue lists new ones as prices and days go by
         lots = round(row["amount"] / self._lots[name])
         sign = 1 if row["direction"] == "buy" else -1
         return name, sign, round(row["price"] * PRICE_SCALE), lots
