@@ -77,7 +77,7 @@ def run_until_found(sim: Simulation, judge: Invariants, seconds: float) -> None:
         sim.step()
         if judge.found:
             return
-    sim.scheduler.now_ns = end_ns
+    sim.scheduler.now_ns = max(sim.scheduler.now_ns, end_ns)
 
 
 def judged(plan: Plan, parts: DaemonParts) -> Verdict:

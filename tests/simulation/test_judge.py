@@ -119,7 +119,8 @@ def verdict_of(plan: Plan, names: tuple[str, ...]) -> Verdict:
     )
 
 
-@pytest.mark.parametrize("number", [0, 1])
+# The first quotes of run 5 come after its own two seconds are over.
+@pytest.mark.parametrize("number", [0, 5])
 def test_acts_at_every_step_leave_nothing_behind(number: int) -> None:
     swept = sweep_run(number, 6)
     assert swept.positions == 18

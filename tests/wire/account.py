@@ -39,16 +39,39 @@ def orders_believed(daemon: Daemon) -> set[str]:
     return {row["order_id"] for row in daemon.get("/v1/orders")["orders"]}
 
 
-def is_accounted_for(venue: Venue, daemon: Daemon) -> bool:
-    """Whether venue and daemon show the same orders, read while nothing moved in between."""
-    before = venue.open_orders()
-    believed, singles = quotes_believed(daemon), orders_believed(daemon)
-    after = venue.open_orders()
-    at_venue = quotes_at_venue(before)
-    if at_venue != quotes_at_venue(after):
-        return False
-    open_singles = {order["order_id"] for order in after if not order.get("quote")}
-    return believed == at_venue and singles == open_singles
+class Compared:
+    """Looks at the orders of venue and daemon until none is left that differed in every look.
+
+    Quotes move between two readings, so that one look finds some that differ whenever the desk is
+    busy; an order nobody owns, or one believed to rest that does not, differs each time.
+    """
+
+    def __init__(self, venue: Venue, daemon: Daemon) -> None:
+        self._venue = venue
+        self._daemon = daemon
+        self._differing: dict[object, str] | None = None
+
+    def is_accounted_for(self) -> bool:
+        """One more look."""
+        quotes, singles = quotes_believed(self._daemon), orders_believed(self._daemon)
+        orders = self._venue.open_orders()
+        at_venue = quotes_at_venue(orders)
+        found: dict[object, str] = {
+            key: f"{key}: {at_venue.get(key)} at the venue, {quotes.get(key)} here"
+            for key in at_venue.keys() | quotes.keys()
+            if at_venue.get(key) != quotes.get(key)
+        }
+        open_singles = {order["order_id"] for order in orders if not order.get("quote")}
+        found.update((one, f"order {one} is unknown here") for one in open_singles - singles)
+        found.update((one, f"order {one} is not at the venue") for one in singles - open_singles)
+        before = self._differing
+        kept = found if before is None else {k: found[k] for k in found if k in before}
+        self._differing = kept
+        return not kept
+
+    def differing(self) -> list[str]:
+        """What differed in every look so far."""
+        return sorted((self._differing or {}).values())
 
 
 def crossed_with_itself(orders: list[dict[str, Any]]) -> list[str]:

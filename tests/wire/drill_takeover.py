@@ -79,7 +79,7 @@ def _take_over_once(pair: Pair, report: Report, way: str, limit_s: float) -> Non
         pair.pipe(former).popen.send_signal(signal.SIGCONT)
     pair.swap()
     venue = pair.venue
-    wait_for("equal orders", lambda: account.is_accounted_for(venue, other), BACK_S)
+    wait_for("equal orders", account.Compared(venue, other).is_accounted_for, BACK_S)
 
 
 def kill_tree(daemon: Daemon) -> None:

@@ -102,12 +102,12 @@ class Books:
     def disagreement(self) -> list[str]:
         """What still differs after patience: of fills, positions, and orders that rest."""
         last: list[str] = []
+        orders = account.Compared(self._venue, self._daemon)
 
         def agree() -> bool:
-            last[:] = [*self.differences(), *self.positions_differ()]
-            if not account.is_accounted_for(self._venue, self._daemon):
-                last.append("orders at the venue are not those the daemon believes to rest")
-            return not last
+            is_equal = orders.is_accounted_for()
+            last[:] = [*self.differences(), *self.positions_differ(), *orders.differing()]
+            return is_equal and not last
 
         try:
             wait_for("venue and daemon to agree", agree, AGREE_S, POLL_S)

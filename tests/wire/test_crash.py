@@ -65,7 +65,7 @@ def wait_replaced(daemon: Daemon, word: int, former: int) -> None:
 
 
 def wait_accounted_for(venue: Venue, daemon: Daemon) -> None:
-    wait_for("equal views", lambda: account.is_accounted_for(venue, daemon), 20.0)
+    wait_for("equal views", account.Compared(venue, daemon).is_accounted_for, 20.0)
 
 
 def test_killed_trader_is_swept_and_its_successor_quotes_by_itself(

@@ -70,7 +70,7 @@ def test_a_life_that_finds_no_room_is_tried_again_until_there_is_some(
     assert risk_after(venue, killed_us) == []
     ballast.unlink()
     daemon.wait_quoting(QUOTED_AGAIN, 60.0)
-    wait_for("equal views", lambda: account.is_accounted_for(venue, daemon), 20.0)
+    wait_for("equal views", account.Compared(venue, daemon).is_accounted_for, 20.0)
     assert len(list((daemon.data_dir / "sessions").iterdir())) == 2, "refused lives leave nothing"
     assert daemon.status()["latched_by"] == {}
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from mm_daemon.ipc.page import CRASH_COUNT, FENCE_EPOCH, TRADER_PID
-from tests.wire.account import is_accounted_for
+from tests.wire.account import Compared
 from tests.wire.drill_takeover import kill_tree
 from tests.wire.harness import (
     Daemon,
@@ -210,7 +210,7 @@ def test_redis_killed_for_good_costs_the_quotes_and_nothing_else(pair: Pair) -> 
     assert [one.process.pid for one in both if one.process is not None] == guards
     assert both[0].word(CRASH_COUNT) == crashes
     venue, active = pair.venue, pair.active
-    wait_for("equal orders", lambda: is_accounted_for(venue, active), 30.0 * busy_factor())
+    wait_for("equal orders", Compared(venue, active).is_accounted_for, 30.0 * busy_factor())
     wait_for("equal books", lambda: held_at_venue(venue) == held_believed(active), 30.0)
 
 

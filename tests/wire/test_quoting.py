@@ -60,7 +60,7 @@ def test_options_are_quoted_two_sided_and_never_crossed_with_itself(running: Hou
 
 def test_daemon_and_venue_show_the_same_orders(running: House) -> None:
     venue, daemon = running
-    wait_for("equal views", lambda: account.is_accounted_for(venue, daemon), 20.0)
+    wait_for("equal views", account.Compared(venue, daemon).is_accounted_for, 20.0)
 
 
 def test_a_strangers_client_sees_the_same_account(running: House) -> None:

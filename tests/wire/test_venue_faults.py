@@ -80,7 +80,7 @@ class Scripted:
         )
 
     def wait_accounted_for(self) -> None:
-        wait_for("equal views", lambda: account.is_accounted_for(self.venue, self.daemon), 20.0)
+        wait_for("equal views", account.Compared(self.venue, self.daemon).is_accounted_for, 20.0)
 
     def metric(self, name: str) -> float:
         """Sum of a metric over its labels."""
