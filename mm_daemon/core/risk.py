@@ -35,6 +35,7 @@ from mm_daemon.core.risk_sides import (
     GateSide,
     Seen,
     clipped,
+    gate_columns,
     is_far,
     judged,
     limit_vector,
@@ -54,7 +55,6 @@ WING_DELTA = 0.05
 """C32 counts short options below this |delta|."""
 DUPLICATE_WINDOW_NS = 100 * NS_PER_MS
 """C8: an order equal to one sent less than this ago is taken for a repetition."""
-BPS = 1e-4
 
 
 class RiskGate:
@@ -67,43 +67,45 @@ class RiskGate:
         self._recent: dict[tuple[int, int, int, int], int] = {}
         self._counted: list[int] = []
         """Instruments of what was accepted since the last refresh: read anew, sent or not."""
-        self.resize(catalog)
+        self._take_catalog(catalog)
 
-    def resize(self, catalog: Catalog) -> None:
-        """Starts anew on a larger catalogue: nothing passes until the next refresh."""
+    def resize(self, catalog: Catalog, position_lots: Ints, working: WorkingOrders) -> None:
+        """Takes up new listings; no quote passes until the next `refresh_greeks`, hedges go on.
+
+        `refresh` will count only what changes, so everything held and everything out is counted
+        here, with the theo and greeks it had.
+        """
+        floats, books, units = self._floats, self._books, self.stress.units
+        self._take_catalog(catalog)
+        known = floats.shape[1]
+        self._floats[: rk.F_TICK, :known] = floats[: rk.F_TICK]
+        self.stress.units[:known] = units
+        for name, book in self._books.items():
+            book.account = books[name].account
+            self._sum_measures(book)
+        self.refresh_all(position_lots, working)
+
+    def _take_catalog(self, catalog: Catalog) -> None:
         self._catalog = catalog
         size = len(catalog)
-        self._ints, self._floats = rk.empty_columns(size)
-        self._ints[rk.I_ABOVE] = catalog.tick_above
-        self._ints[rk.I_STEP] = catalog.tick_step
-        self._floats[rk.F_TICK] = catalog.tick
-        self._floats[rk.F_WING] = 0.0
         self._is_far = np.zeros(size, dtype=np.bool_)
         """Theo is beyond the collar around mark or touch."""
-        self._floats[rk.F_COLLAR_RATIO] = -1.0
         self._lot_greeks: Floats = np.full((LOT_ROWS, size), np.nan)
-        self._books: dict[str, GateBook] = {}
+        self._books = {
+            underlying.name: GateBook(row, underlying, buckets_of(catalog, underlying.name))
+            for row, underlying in enumerate(self._params.underlyings)
+        }
         self._book_of: list[GateBook | None] = [None] * size
-        first_expiry = 0
-        for row, underlying in enumerate(self._params.underlyings):
-            book = GateBook(row, underlying, buckets_of(catalog, underlying.name))
-            self._books[underlying.name] = book
-            ids, expiry_of = book.buckets.ids, book.buckets.expiry_of
-            self._ints[rk.I_UNDERLYING][ids] = row
-            self._ints[rk.I_EXPIRY][ids] = np.where(expiry_of < 0, -1, expiry_of + first_expiry)
-            first_expiry += len(book.buckets.expiries_ns)
-            for id_ in ids.tolist():
+        for book in self._books.values():
+            for id_ in book.buckets.ids.tolist():
                 self._book_of[id_] = book
-                if not catalog.is_option[id_]:
-                    # A hedge may not pay more than its slippage bound away from the reference.
-                    ratio = underlying.hedge.slippage_bps_max * BPS
-                    self._floats[rk.F_COLLAR_RATIO, id_] = ratio
+        self._ints, self._floats, expiries = gate_columns(catalog, list(self._books.values()))
         rows = len(self._books)
         self._limits: Floats = np.array(
             [limit_vector(underlying.limits) for underlying in self._params.underlyings]
         )
         self._sums: Floats = np.full((rows, rk.MEASURES, 2), np.nan)
-        self._vega_sums: Floats = np.full((first_expiry, 2), np.nan)
+        self._vega_sums: Floats = np.full((expiries, 2), np.nan)
         self.stress = StressUnits(catalog, rows)
 
     def set_account(self, underlying: str, account: AccountState) -> None:
@@ -151,16 +153,13 @@ class RiskGate:
             base_usd=account.base_delta_coin * account.index_usd,
             now_ns=now_ns,
         )
-        rk.sum_measures(
-            ids,
-            self._ints,
-            self._floats,
-            account.base_delta_coin,
-            self._sums[book.row],
-            self._vega_sums,
-        )
+        self._sum_measures(book)
         book.is_fresh = True
         self._limit_stress(book)
+
+    def _sum_measures(self, book: GateBook) -> None:
+        ids, base, sums = book.buckets.ids, book.account.base_delta_coin, self._sums[book.row]
+        rk.sum_measures(ids, self._ints, self._floats, base, sums, self._vega_sums)
 
     def _limit_stress(self, book: GateBook) -> None:
         """What may be lost at worst: the limit, or less where margin would not carry it."""

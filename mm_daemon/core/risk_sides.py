@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from mm_daemon.core import risk_kernel as rk
-from mm_daemon.core.catalog import Bools, Floats, Ints
+from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
 from mm_daemon.core.portfolio_greeks import Buckets
 from mm_daemon.core.risk_kernel import Reason
 from mm_daemon.core.risk_verdict import AccountState
@@ -19,6 +19,8 @@ from mm_daemon.domain.units import Lots, Ticks
 NOTHING = (None, None)
 GateSide = tuple[int, int, int, int, int]
 """(id, sign, ticks, lots, ticks of the other side of its entry)."""
+
+BPS = 1e-4
 
 
 class GateBook:
@@ -58,6 +60,24 @@ def is_far(theo: Floats, seen: Seen, ints: Ints, floats: Floats, limits: RiskLim
     far |= (ask > 0.0) & (theo - ask > band(ask))
     far |= (bid > 0.0) & (bid - theo > band(bid))
     return far
+
+
+def gate_columns(catalog: Catalog, books: list[GateBook]) -> tuple[Ints, Floats, int]:
+    """Columns in which grid, place and collar are known and nothing else, and the number of
+    expiries that they count."""
+    ints, floats = rk.empty_columns(len(catalog))
+    ints[rk.I_ABOVE], ints[rk.I_STEP] = catalog.tick_above, catalog.tick_step
+    floats[rk.F_TICK], floats[rk.F_WING], floats[rk.F_COLLAR_RATIO] = catalog.tick, 0.0, -1.0
+    expiries = 0
+    for book in books:
+        ids, expiry_of = book.buckets.ids, book.buckets.expiry_of
+        ints[rk.I_UNDERLYING, ids] = book.row
+        ints[rk.I_EXPIRY, ids] = np.where(expiry_of < 0, -1, expiry_of + expiries)
+        expiries += len(book.buckets.expiries_ns)
+        # A hedge may not pay more than its slippage bound away from the reference.
+        ratio = book.params.hedge.slippage_bps_max * BPS
+        floats[rk.F_COLLAR_RATIO, ids[~catalog.is_option[ids]]] = ratio
+    return ints, floats, expiries
 
 
 def clipped(intent: MassQuote, sides: list[GateSide]) -> MassQuote:

@@ -111,12 +111,12 @@ class EngineState:
             self.quoter,
             self.working,
             self.portfolio,
-            self.risk,
             self.breaker,
             self.hedger,
             self.flattener,
         ):
             component.resize(catalog)
+        self.risk.resize(catalog, self.portfolio.position_lots, self.working)
         self._take_catalog(catalog)
 
     def apply_settings(self) -> None:

@@ -26,15 +26,17 @@ from mm_daemon.domain.inputs import (
     TraderKnob,
     Withheld,
 )
+from mm_daemon.domain.instruments import Instrument
 from mm_daemon.domain.intents import (
     CancelAll,
     CancelQuotes,
     MassQuote,
+    PlaceOrder,
     ReadOpenOrders,
     ReadPositions,
     ReadTrades,
 )
-from mm_daemon.domain.orders import FillEvidence, Side
+from mm_daemon.domain.orders import FillEvidence, Purpose, Side, TimeInForce
 from mm_daemon.domain.outputs import CheckpointRecord, Drained, FillRecord, QuoteRecord
 from mm_daemon.domain.permission import PERMISSION_ALL, SWEEP
 from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, CoinE8, Lots, Ns
@@ -333,6 +335,42 @@ def test_restart_has_the_positions_of_the_checkpoint_and_of_the_fills_since() ->
     held = second.engine.state.portfolio.position_lots
     assert held.tolist() == first.engine.state.portfolio.position_lots.tolist()
     assert held.any()
+
+
+def listed(bench: Bench) -> tuple[Instrument, ...]:
+    """What the bench knows and one new strike."""
+    last = bench.instruments[-1]
+    new = msgspec.structs.replace(
+        last, id=len(bench.instruments), name=f"{last.name}-NEW", strike=last.strike + 5_000.0
+    )
+    return (*bench.instruments, new)
+
+
+def test_position_of_an_untouched_instrument_is_judged_after_a_listing() -> None:
+    bench = Bench().quoting()
+    state = bench.engine.state
+    assert state is not None
+    perpetual = state.catalog.perpetual["BTC"]
+    bought = msgspec.structs.replace(
+        fill_of(bench, Side.BUY), instrument_id=perpetual, lots=Lots(5)
+    )
+    state.portfolio.book(bought)
+    close = PlaceOrder(
+        request_id=1,
+        client_id="close",
+        instrument_id=perpetual,
+        side=Side.SELL,
+        price_ticks=None,
+        lots=Lots(5),
+        time_in_force=TimeInForce.IOC,
+        post_only=False,
+        reduce_only=True,
+        mmp=False,
+        purpose=Purpose.FLATTEN,
+        valid_until_ns=Ns(bench.now + NS_PER_S),
+    )
+    bench.see(InstrumentsRead(0, listed(bench)))
+    assert state.risk.check(close, state.working, Ns(bench.now)).refused == ()
 
 
 def test_checkpoint_says_where_ids_go_on() -> None:

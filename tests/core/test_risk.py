@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mm_daemon.core.catalog import Floats, Ints
+from mm_daemon.core.catalog import Catalog, Floats, Ints
 from mm_daemon.core.risk import RiskGate
 from mm_daemon.core.risk_kernel import Reason
 from mm_daemon.core.risk_sides import Seen
@@ -39,6 +39,8 @@ from tests.core.account_world import (
     CALL,
     CALL_FAR,
     GROUP,
+    LINEAR_CALL,
+    LINEAR_PERPETUAL,
     PERPETUAL,
     PUT,
     T0,
@@ -75,11 +77,12 @@ def board() -> Floats:
 class Desk:
     """A gate with the working orders and positions it judges."""
 
-    def __init__(self, settings_: Params | None = None) -> None:
-        self.gate = RiskGate(CATALOG, settings_ or params())
-        self.working = WorkingOrders(CATALOG)
-        self.positions: Ints = np.zeros(SIZE, dtype=np.int64)
-        self.columns = board()
+    def __init__(self, settings_: Params | None = None, catalog: Catalog = CATALOG) -> None:
+        size = len(catalog)
+        self.gate = RiskGate(catalog, settings_ or params())
+        self.working = WorkingOrders(catalog)
+        self.positions: Ints = np.zeros(size, dtype=np.int64)
+        self.columns = board()[:, :size]
         self.account = AccountState(0.0, SPOT, 0.1)
         self.requests = 0
 
@@ -418,6 +421,33 @@ def test_a_flatten_never_exceeds_the_position_and_may_be_a_market_order() -> Non
     assert desk.place(CALL, Side.SELL, None, 10, flatten).allowed is not None
     desk.refresh()
     assert reasons(desk.place(CALL, Side.SELL, 500, 1, flatten)) == [Reason.NOT_REDUCING]
+
+
+def test_a_new_listing_leaves_what_is_held_and_what_is_out_counted() -> None:
+    desk = Desk(catalog=Catalog(CATALOG.instruments[:LINEAR_CALL], CATALOG.underlyings))
+    desk.positions[[CALL, CALL_FAR]] = 100, 3
+    desk.refresh()
+    assert desk.place(PERPETUAL, Side.SELL, 119_990, 1_000, Purpose.HEDGE).allowed is not None
+    desk.gate.refresh(desk.positions, desk.working)
+    before = desk.gate.worst_case("BTC")
+    desk.positions = np.append(desk.positions, [0, 7])
+    desk.working.resize(CATALOG)
+    desk.gate.resize(CATALOG, desk.positions, desk.working)
+    after = desk.gate.worst_case("BTC")
+    np.testing.assert_array_equal(np.isnan(after), True)  # a new one is held, of unknown greeks
+    desk.positions[LINEAR_PERPETUAL] = 0
+    desk.gate.resize(CATALOG, desk.positions, desk.working)
+    np.testing.assert_allclose(desk.gate.worst_case("BTC"), before, rtol=1e-12)
+    assert desk.place(PERPETUAL, Side.SELL, 119_990, 2_000, Purpose.HEDGE).allowed is not None
+    assert desk.place(CALL, Side.SELL, None, 100, Purpose.FLATTEN).allowed is not None
+    assert reasons(desk.quote(GOOD)) == [Reason.NOT_READY] * 2
+    desk.gate.refresh(desk.positions, desk.working)
+    desk.columns = board()
+    desk.gate.refresh_greeks("BTC", desk.columns, T0)
+    found = desk.gate.worst_case("BTC"), desk.gate.worst_stress_usd("BTC")
+    desk.refresh()
+    np.testing.assert_allclose(found[0], desk.gate.worst_case("BTC"), rtol=1e-12)
+    assert found[1] == pytest.approx(desk.gate.worst_stress_usd("BTC"), rel=1e-12)
 
 
 side = st.tuples(st.integers(0, 110), st.integers(0, 12))

@@ -23,9 +23,9 @@ RISK_MUTANTS = (
     ),
     Mutant(
         "collar-ignored-for-hedges",
-        "core/risk.py",
-        "                    ratio = underlying.hedge.slippage_bps_max * BPS\n",
-        "                    ratio = 1.0\n",
+        "core/risk_sides.py",
+        "        ratio = book.params.hedge.slippage_bps_max * BPS\n",
+        "        ratio = 1.0\n",
         "A hedge pays whatever an empty book asks.",
         ("core/test_risk.py::test_a_hedge_must_reduce_delta_and_respect_its_slippage",),
     ),
@@ -45,6 +45,17 @@ RISK_MUTANTS = (
         "left = abs(held)",
         "Two closing orders of one position end on the other side of zero.",
         ("core/test_risk.py::test_a_flatten_never_exceeds_the_position_and_may_be_a_market_order",),
+    ),
+    Mutant(
+        "listing-forgets-what-is-held",
+        "core/risk.py",
+        "            self._sum_measures(book)\n        self.refresh_all(position_lots, working)\n",
+        "            self._sum_measures(book)\n",
+        "After a listing a hedge of what is held is refused, and limits are judged without it.",
+        (
+            "core/test_risk.py::test_a_new_listing_leaves_what_is_held_and_what_is_out_counted",
+            "core/test_engine.py::test_position_of_an_untouched_instrument_is_judged_after_a_listing",
+        ),
     ),
     Mutant(
         "reduce-test-ignores-what-is-out",
