@@ -121,6 +121,7 @@ class Desk:
                 self.rendered_instruments.clear()
                 self.index_hub.state_changed(event)
             case PlatformStateChanged():
+                self.rendered_instruments.clear()
                 self.index_hub.platform_changed(event)
             case MmpTriggered():
                 self.account_hub.mmp_triggered(event)

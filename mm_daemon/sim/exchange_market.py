@@ -25,7 +25,12 @@ class MarketSide(ExchangeBase):
         ]
 
     def instrument_state(self, name: str) -> InstrumentState:
-        return self._state.find(name).state
+        """As the venue lists it: the lock of an index shows here and is told for no instrument."""
+        listed = self._state.find(name)
+        is_locked = listed.spec.price_index in self._state.locked_indices
+        if is_locked and listed.state is InstrumentState.OPEN:
+            return InstrumentState.LOCKED
+        return listed.state
 
     def book_view(self, name: str, depth: int, now_us: int) -> BookView:
         book = self._state.find(name).book

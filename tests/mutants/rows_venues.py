@@ -6,6 +6,51 @@ from tests.mutants.mutant import Mutant
 
 VENUE_MUTANTS = (
     Mutant(
+        "reading-never-says-open",
+        "venues/deribit/market.py",
+        "            if lifecycle is not told:\n",
+        "            if lifecycle not in (told, Lifecycle.OPEN):\n",
+        "What reopened while the connection was down is neither quoted nor closed until a restart.",
+        (
+            "venues/test_deribit_against_sim.py::test_an_instrument_that_reopens_whi"
+            "le_the_connection_is_down_is_told_open_and_flows",
+        ),
+    ),
+    Mutant(
+        "end-of-a-lock-is-not-followed",
+        "venues/deribit/market.py",
+        "any(not event.is_locked for event in events)",
+        "any(event.is_locked for event in events)",
+        "Instruments read as locked stay closed after the lock: no message says that they open.",
+        (
+            "venues/test_deribit_against_sim.py::test_the_end_of_a_lock_is_followed_"
+            "by_a_reading_at_once",
+        ),
+    ),
+    Mutant(
+        "closed-is-not-read-again",
+        "venues/deribit/market.py",
+        "        if is_owed or any(",
+        "        if is_owed and any(",
+        "One lost message, or a reading refused, and an instrument is not traded again.",
+        (
+            "venues/test_deribit_against_sim.py::test_what_opens_without_a_word_is_r"
+            "ead_open_after_a_while",
+            "venues/test_deribit_market.py::test_a_listing_whose_reading_was_refused_is_read_again",
+        ),
+    ),
+    Mutant(
+        "unreadable-row-ends-its-instrument",
+        "venues/deribit/market.py",
+        'told in GONE or terms.name in unread or "" in unread',
+        "told in GONE",
+        "A field that the venue renames ends every instrument that is held.",
+        (
+            "venues/test_deribit_market.py::test_a_row_that_cannot_be_read_costs_nei"
+            "ther_the_session_nor_a_known_instrument",
+        ),
+    ),
+    Mutant(
         "gap-does-not-invalidate",
         "venues/deribit/protocol.py",
         "                and body.prev_change_id == book.change_id\n",

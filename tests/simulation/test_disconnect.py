@@ -10,6 +10,7 @@ from mm_daemon.domain.frames import Conn
 from mm_daemon.run.simulate import Simulation
 from mm_daemon.run.simulation_checks import violations
 from mm_daemon.run.simulation_rows import settle
+from mm_daemon.sim.spec import InstrumentState
 from tests.simulation.rig import IS_LONG, in_child, quoting, simulation
 
 CUTS = 600 if IS_LONG else 18
@@ -50,6 +51,31 @@ def test_a_connection_that_falls_silent_is_found_and_replaced(conn: Conn, tmp_pa
     sim = quoting(simulation("busy", tmp_path / "run", seed=6))
     sim.run_for(1.0)
     assert in_child(sim, tmp_path / "child", _cut(conn, is_half_open=True)) == []
+
+
+@pytest.mark.parametrize("state", [InstrumentState.HALTED, InstrumentState.INACTIVE])
+def test_an_option_that_reopens_while_the_market_session_is_away_is_quoted_again(
+    state: InstrumentState, tmp_path: Path
+) -> None:
+    """A state is told only to those who listen; the reading of the new session says it is open."""
+    sim = quoting(simulation("busy", tmp_path / "run", seed=7))
+    name = next(spec.name for spec in sim.exchange.instruments() if _quotes(sim, spec.name))
+
+    def turn(state: InstrumentState) -> None:
+        sim.venue.act(lambda now_us: sim.exchange.set_instrument_state(name, state, now_us))
+
+    turn(state)
+    assert sim.run_until_true(lambda: not _quotes(sim, name), 5.0)
+    assert sim.disconnect(Conn.MARKET)
+    turn(InstrumentState.OPEN)
+    assert sim.run_until_true(lambda: _quotes(sim, name) > 0, BACK_S)
+    settle(sim, 1.0)
+    assert violations(sim) == []
+
+
+def _quotes(sim: Simulation, name: str) -> int:
+    is_ours = [order.account == sim.parts.account for order in sim.exchange.resting(name)]
+    return sum(is_ours)
 
 
 @pytest.mark.parametrize("name", ["outage", "gap", "pause", "permit"])

@@ -15,6 +15,8 @@ from mm_daemon.domain.events import (
     CreditLimits,
     Event,
     FrameRefused,
+    InstrumentsRead,
+    InstrumentStateChanged,
     OpenOrdersRead,
     OrderRead,
     PositionsRead,
@@ -26,6 +28,7 @@ from mm_daemon.domain.events import (
     TradesRead,
 )
 from mm_daemon.domain.frames import Conn
+from mm_daemon.domain.instruments import Lifecycle
 from mm_daemon.domain.intents import (
     AmendOrder,
     CancelAll,
@@ -56,6 +59,7 @@ from mm_daemon.domain.orders import (
 )
 from mm_daemon.domain.units import NS_PER_S, Lots, Ns, Side, Ticks
 from mm_daemon.sim.deribit_wire_auth import TEST_SECRET
+from mm_daemon.sim.spec import InstrumentState
 from mm_daemon.venues.deribit.methods import classify
 from mm_daemon.venues.deribit.protocol import DeribitProtocol
 from mm_daemon.venues.deribit.secrets import fill, redact
@@ -93,6 +97,8 @@ class Pipe:
         self.vaults: dict[Conn, dict[str, str]] = {conn: {} for conn in Conn}
         self.events: list[Event] = []
         self.request_id = 0
+        self.loses = b""
+        """Messages that hold this do not arrive; empty loses none."""
 
     @property
     def now_ns(self) -> Ns:
@@ -116,6 +122,8 @@ class Pipe:
             for conn, client in self.clients.items():
                 for message in client.session.take_outbox():
                     heard += 1
+                    if self.loses and self.loses in message:
+                        continue
                     payload, secrets = redact(message)
                     self.vaults[conn].update(secrets)
                     self.events += self.protocol.on_frame(conn, payload, self.now_ns)
@@ -512,6 +520,60 @@ def test_instruments_are_read_on_demand(pipe: Pipe) -> None:
     assert [event.request_id for event in events if type(event).__name__ == "InstrumentsRead"] == [
         99
     ]
+
+
+def states(pipe: Pipe, first: int, name: str) -> list[Lifecycle]:
+    changes = of(InstrumentStateChanged, pipe.events[first:])
+    return [change.lifecycle for change in changes if change.name == name]
+
+
+def reconnect(pipe: Pipe) -> None:
+    client = pipe.clients[Conn.MARKET]
+    pipe.rig.venue.close_session(client.session, pipe.rig.now_us)
+    pipe.events += pipe.protocol.on_connection(Conn.MARKET, False, pipe.now_ns)
+    pipe.move(0.1)
+
+
+@pytest.mark.parametrize("state", [InstrumentState.HALTED, InstrumentState.INACTIVE])
+def test_an_instrument_that_reopens_while_the_connection_is_down_is_told_open_and_flows(
+    pipe: Pipe, state: InstrumentState
+) -> None:
+    pipe.rig.exchange.set_instrument_state(CALL, state, pipe.rig.now_us)
+    pipe.move(0.5)
+    reconnect(pipe)
+    pipe.rig.exchange.set_instrument_state(CALL, InstrumentState.OPEN, pipe.rig.now_us)
+    first = len(pipe.events)
+    pipe.connect(Conn.MARKET)
+    pipe.move(1.0)
+    assert states(pipe, first, CALL) == [Lifecycle.OPEN]
+    snapshots = [e.instrument_id for e in of(BookChanged, pipe.events[first:]) if e.is_snapshot]
+    assert snapshots.count(pipe.id_of(CALL)) == 1
+
+
+def test_what_opens_without_a_word_is_read_open_after_a_while() -> None:
+    """The venue sends no state of an instrument when it locks or unlocks a currency."""
+    pipe = Pipe()
+    pipe.rig.exchange.set_platform_lock("btc_usd", True, pipe.rig.now_us)
+    pipe.ready()
+    assert states(pipe, 0, CALL) == [Lifecycle.LOCKED]
+    pipe.loses = b'"channel":"platform_state"'
+    pipe.rig.exchange.set_platform_lock("btc_usd", False, pipe.rig.now_us)
+    first = len(pipe.events)
+    pipe.move(35.0)
+    assert states(pipe, first, CALL) == [Lifecycle.OPEN]
+    pipe.move(70.0)
+    assert len(of(InstrumentsRead, pipe.events)) == 2, "all is open: nothing more is asked"
+
+
+def test_the_end_of_a_lock_is_followed_by_a_reading_at_once(pipe: Pipe) -> None:
+    pipe.rig.exchange.set_platform_lock("btc_usd", True, pipe.rig.now_us)
+    pipe.move(0.1)
+    pipe.do(ReadInstruments(99))
+    assert states(pipe, 0, CALL) == [Lifecycle.LOCKED]
+    pipe.rig.exchange.set_platform_lock("btc_usd", False, pipe.rig.now_us)
+    first = len(pipe.events)
+    pipe.move(1.0)
+    assert states(pipe, first, CALL) == [Lifecycle.OPEN]
 
 
 def test_no_secret_is_in_what_the_protocol_holds(pipe: Pipe) -> None:

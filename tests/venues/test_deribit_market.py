@@ -24,6 +24,7 @@ from mm_daemon.domain.events import (
     InstrumentStateChanged,
     PlatformChanged,
     PublicTrade,
+    SessionChanged,
     SessionPhase,
     TickerSeen,
     VolIndexSeen,
@@ -479,6 +480,59 @@ def test_instruments_that_are_not_open_are_told() -> None:
     told = [event for event in peer.events if isinstance(event, InstrumentStateChanged)]
     assert sorted(event.instrument_id for event in told) == [CALL_70, CALL_80, 3]
     assert all(event.lifecycle is Lifecycle.LOCKED for event in told)
+
+
+def test_what_the_stream_says_during_a_reading_is_newer_than_the_reading() -> None:
+    peer = live_peer()
+    peer.holds = ("public/get_instruments",)
+    peer.protocol.send(ReadInstruments(9), peer.now_ns, 0)
+    peer.run()
+    state_of(peer, NAME, "halted")
+    peer.events.clear()
+    peer.holds = ()
+    peer.release([0, 1])
+    peer.tick(1)
+    assert any(isinstance(event, InstrumentsRead) for event in peer.events)
+    assert not [event for event in peer.events if isinstance(event, InstrumentStateChanged)]
+
+
+def test_a_row_that_cannot_be_read_costs_neither_the_session_nor_a_known_instrument() -> None:
+    peer = live_peer()
+    broken = {**LISTING["BTC"][3], "tick_size": "much"}
+    rows = [*LISTING["BTC"][:3], broken]
+    peer.replies["public/get_instruments"] = lambda p: rows if p["currency"] == "BTC" else []
+    peer.protocol.send(ReadInstruments(9), peer.now_ns, 0)
+    peer.run()
+    told = [event for event in peer.events if isinstance(event, FrameRefused)]
+    assert len(told) == 1
+    assert NAME in told[0].reason
+    assert "1 of 4" in told[0].reason
+    closed = [e.instrument_id for e in peer.events if isinstance(e, InstrumentStateChanged)]
+    assert closed == [ETH_PERPETUAL, ETH_CALL]
+    assert not [event for event in peer.events if isinstance(event, SessionChanged)]
+    assert len(peer.notify(Conn.MARKET, CHANNEL, change(100, 101))) == 1
+    del broken["instrument_name"]
+    peer.events.clear()
+    peer.replies["public/get_instruments"] = lambda p: [broken] if p["currency"] == "BTC" else []
+    peer.protocol.send(ReadInstruments(10), peer.now_ns, 0)
+    peer.tick(12)
+    assert not [event for event in peer.events if isinstance(event, InstrumentStateChanged)]
+
+
+def test_a_listing_whose_reading_was_refused_is_read_again() -> None:
+    peer = live_peer()
+    name = "BTC-13FEB26-60000-C"
+
+    def refuse(_: dict[str, object]) -> object:
+        raise RefusalError(11094, "internal_server_error")
+
+    peer.replies["public/get_instruments"] = refuse
+    state_of(peer, name, "open")
+    peer.tick(1)
+    rows = [*LISTING["BTC"], option(name, 60000.0)]
+    peer.replies["public/get_instruments"] = lambda p: rows if p["currency"] == "BTC" else []
+    peer.tick(31)
+    assert name in peer.protocol.catalogue.ids
 
 
 def test_a_failed_reading_leaves_the_catalogue_as_it_was() -> None:

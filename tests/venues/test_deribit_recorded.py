@@ -16,8 +16,7 @@ from mm_daemon.domain.events import BookChanged, BookLost, Event, TickerSeen
 from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.instruments import Instrument, Kind
 from mm_daemon.domain.units import Ns
-from mm_daemon.venues.deribit.instruments import Catalogue
-from mm_daemon.venues.deribit.market import decode_instruments
+from mm_daemon.venues.deribit.instruments import Catalogue, read_rows
 from mm_daemon.venues.deribit.messages import InstrumentBody
 from mm_daemon.venues.deribit.settings import Underlying
 from tests.venues.deribit_peer import SETTINGS, Peer
@@ -50,7 +49,7 @@ def catalogue_of(*raws: bytes, underlyings: tuple[Underlying, ...] = USD) -> Cat
     catalogue = Catalogue(underlyings)
     bodies: list[InstrumentBody] = []
     for raw in raws:
-        bodies += decode_instruments(raw)
+        bodies += read_rows(raw)[0]
     _, refused = catalogue.merge(bodies)
     assert refused == []
     return catalogue
@@ -190,7 +189,7 @@ def test_linear_instruments_of_the_old_schema_load() -> None:
 )
 def test_the_new_schema_loads_whole(name: str, count: int) -> None:
     raw = gzip.decompress((REFERENCE / f"deribit-instruments/deribit.{name}.json.gz").read_bytes())
-    bodies = decode_instruments(raw)
+    bodies = read_rows(raw)[0]
     assert len(bodies) == count
     indices = {body.price_index: body.quote_currency for body in bodies}
     underlyings = tuple(Underlying(index, index, "any") for index in sorted(indices))

@@ -15,7 +15,13 @@ from mm_daemon.domain.errors import RemoteProtocolError
 from mm_daemon.domain.grid import E9, TickGrid
 from mm_daemon.domain.instruments import FeeSchedule, Instrument, Kind, Lifecycle
 from mm_daemon.domain.units import NS_PER_MS
-from mm_daemon.venues.deribit.messages import AccountFee, FeeRates, InstrumentBody
+from mm_daemon.venues.deribit.messages import (
+    DECODE_ERRORS,
+    AccountFee,
+    FeeRates,
+    InstrumentBody,
+    InstrumentName,
+)
 from mm_daemon.venues.deribit.settings import Underlying
 
 INSTRUMENTS_MAX = 20_000
@@ -42,12 +48,53 @@ _LIFECYCLES = {
     "deactivated": Lifecycle.INACTIVE,
     "terminated": Lifecycle.ARCHIVED,
 }
+GONE = (Lifecycle.DELIVERED, Lifecycle.ARCHIVED, Lifecycle.INACTIVE)
+"""States in which an instrument needs no channels; only the first two are for good."""
 _KIND_ORDER = {Kind.PERPETUAL: 0, Kind.FUTURE: 1, Kind.OPTION: 2}
+
+
+_decode_rows = msgspec.json.Decoder(list[InstrumentBody]).decode
+_decode_parts = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_row = msgspec.json.Decoder(InstrumentBody).decode
+_decode_name = msgspec.json.Decoder(InstrumentName).decode
+
+
+def read_rows(raw: msgspec.Raw) -> tuple[list[InstrumentBody], list[str], str]:
+    """The rows of one reading, the names in rows that cannot be read (empty where not even the name
+    can), and a sentence on the first of those. Raises DECODE_ERRORS for what is no list."""
+    try:
+        return _decode_rows(raw), [], ""
+    except DECODE_ERRORS:
+        parts = _decode_parts(raw)
+    bodies: list[InstrumentBody] = []
+    unread: list[str] = []
+    first = ""
+    for part in parts:
+        try:
+            bodies.append(_decode_row(part))
+        except DECODE_ERRORS as error:
+            unread.append(_name_in(part))
+            first = first or f"{unread[0] or 'a row without a name'}: {error}"
+    return bodies, unread, f"{len(unread)} of {len(parts)} instruments unreadable, first {first}"
+
+
+def _name_in(part: msgspec.Raw) -> str:
+    try:
+        return _decode_name(part).instrument_name
+    except DECODE_ERRORS:
+        return ""
 
 
 def lifecycle_of(state: str) -> Lifecycle | None:
     """The venue's state word as a lifecycle; None for a word that is not known."""
     return _LIFECYCLES.get(state)
+
+
+def lifecycle_in(body: InstrumentBody) -> Lifecycle:
+    """What a row says. What is locked or halted may not be active either, and is not over; an
+    unknown state is not a state to quote in; old rows state none."""
+    stated = (lifecycle_of(body.state) or Lifecycle.HALTED) if body.state else Lifecycle.OPEN
+    return Lifecycle.INACTIVE if stated is Lifecycle.OPEN and not body.is_active else stated
 
 
 def currency_of(name: str) -> str:
@@ -91,7 +138,9 @@ class Catalogue:
             found = self._by_index.get(_price_index(body))
             if found is None or body.kind not in ("option", "future"):
                 continue
-            is_wanted = body.is_active or body.instrument_name in ended
+            is_wanted = body.instrument_name in ended or (
+                body.is_active or lifecycle_in(body) not in GONE
+            )
             if not is_wanted or body.instrument_name in names:
                 continue
             names[body.instrument_name] = None

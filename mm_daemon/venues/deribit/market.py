@@ -6,6 +6,8 @@ A lost book is told at once, and that book alone is asked for again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from mm_daemon.domain.events import (
@@ -20,9 +22,17 @@ from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.instruments import Lifecycle
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns
 from mm_daemon.venues.book_sync import ResyncPlan
-from mm_daemon.venues.deribit.instruments import Catalogue, currency_of, lifecycle_of
+from mm_daemon.venues.deribit.instruments import (
+    GONE,
+    Catalogue,
+    currency_of,
+    lifecycle_in,
+    lifecycle_of,
+    read_rows,
+)
 from mm_daemon.venues.deribit.messages import InstrumentBody
 from mm_daemon.venues.deribit.routes import (
+    REASON_CHARS_MAX,
     BookRoute,
     GroupedBookRoute,
     RawRoute,
@@ -44,9 +54,11 @@ from mm_daemon.venues.pacing import Pacer
 RESYNC_BATCH_MAX = 100
 """Books asked for again in one call: the cap over all books, at the pace of subscription calls."""
 
-_GONE = (Lifecycle.DELIVERED, Lifecycle.ARCHIVED, Lifecycle.INACTIVE)
-
-decode_instruments = msgspec.json.Decoder(list[InstrumentBody]).decode
+READ_AGAIN_NS_MIN = 30 * NS_PER_S
+READ_AGAIN_NS_MAX = 900 * NS_PER_S
+"""Pace of reading all instruments again while a reading is owed or one of them stands closed, twice
+as long each time: the venue sends nothing when it locks or unlocks a currency, and what changes
+between a reading and the subscription after it is not told either."""
 
 
 class CatalogueRead(msgspec.Struct):
@@ -57,6 +69,10 @@ class CatalogueRead(msgspec.Struct):
     """(currency, whether those that have ended) not asked yet."""
     open_count: int = 0
     bodies: list[InstrumentBody] = []
+    unread: list[str] = []
+    """Names in rows that cannot be read; empty where not even the name can."""
+    heard: dict[str, Lifecycle] = {}
+    """What the stream said meanwhile: it is newer."""
 
 
 class MarketFeed:
@@ -75,8 +91,8 @@ class MarketFeed:
         """Books with chains by channel, for the protocol's shortest path; empty while down."""
         self._books: dict[int, BookRoute | GroupedBookRoute] = {}
         self._tickers: dict[int, str] = {}
-        self._gone: dict[int, Lifecycle] = {}
-        """Instruments that need no channels any more, and why."""
+        self._closed: dict[int, Lifecycle] = {}
+        """What was told last of instruments that are not open."""
         self._returning: list[int] = []
         """Instruments that came back and want their channels again."""
         self._resyncs = ResyncPlan()
@@ -84,6 +100,9 @@ class MarketFeed:
         self._catalogue_pacer = Pacer(interval_ns=10 * NS_PER_S, burst=5)
         self._reading: CatalogueRead | None = None
         self._read_wanted: list[int] | None = None
+        self._again_ns: int | None = None
+        """When to read all instruments again without being asked."""
+        self._again_spacing_ns = READ_AGAIN_NS_MIN
         self._ended_wanted: dict[str, None] = {}
         """Instruments that are wanted although they are over."""
         self.has_catalogue = False
@@ -102,7 +121,7 @@ class MarketFeed:
 
     def _lose(self, instrument_id: int, reason: str, now_ns: Ns) -> list[Event]:
         self.has_changed = True
-        if instrument_id not in self._gone:
+        if not self._is_gone(instrument_id):
             self._resyncs.want(instrument_id, now_ns)
         if not self._books[instrument_id].lose():
             return []
@@ -121,7 +140,7 @@ class MarketFeed:
         self.linked_books.clear()
         self._returning = []
         wanted = [*(self._reading.request_ids if self._reading else ()), *(self._read_wanted or ())]
-        self._reading = self._read_wanted = None
+        self._reading = self._read_wanted = self._again_ns = None
         self.is_current = False
         events: list[Event] = [
             BookLost(instrument_id, reason)
@@ -136,6 +155,9 @@ class MarketFeed:
         events: list[Event] = []
         for instrument_id in self._resyncs.overdue(now_ns):
             events += self._lose(instrument_id, "no snapshot", now_ns)
+        if self._again_ns is not None and self._again_ns <= now_ns:
+            self._again_ns = None
+            self._want_listing()
         return events
 
     def pump(self, now_ns: Ns) -> None:
@@ -160,6 +182,7 @@ class MarketFeed:
         deadlines = [
             self._resyncs.next_deadline_ns(may_ask=self.subscriptions.is_idle),
             self.subscriptions.next_deadline_ns(),
+            self._again_ns,
         ]
         is_unasked = self._reading.left if self._reading is not None else self._read_wanted
         if is_unasked:
@@ -172,8 +195,8 @@ class MarketFeed:
     def begin(self) -> None:
         """Subscribes all of the catalogue and the venue-wide channels, hedges first."""
         self.subscriptions.want(self._general_channels())
-        listed = range(len(self.catalogue))
-        self._subscribe_instruments([each for each in listed if each not in self._gone])
+        self._subscribe_instruments(range(len(self.catalogue)))
+        self._returning = []
 
     def on_subscribed(self, granted: list[str], missing: list[str], now_ns: Ns) -> list[Event]:
         """Books granted must bring a snapshot; books refused stay unknown."""
@@ -181,7 +204,7 @@ class MarketFeed:
             route = self.routes.get(channel.encode())
             if not isinstance(route, BookRoute | GroupedBookRoute) or route.is_live:
                 continue
-            if route.instrument_id not in self._gone:
+            if not self._is_gone(route.instrument_id):
                 self._resyncs.expect(route.instrument_id, now_ns)
         events: list[Event] = []
         for channel in missing:
@@ -212,13 +235,16 @@ class MarketFeed:
                 self._add(channels, name, RawRoute(name, trades_reader(self.catalogue)))
                 name = f"instrument.state.{kind}.{currency}"
                 self._add(channels, name, RawRoute(name, self._read_state))
-        self._add(channels, "platform_state", RawRoute("platform_state", read_platform))
+        self._add(channels, "platform_state", RawRoute("platform_state", self._read_platform))
         return channels
 
-    def _subscribe_instruments(self, instrument_ids: list[int]) -> None:
+    def _subscribe_instruments(self, instrument_ids: Iterable[int]) -> None:
+        """All channels of these, but for those that are gone."""
         settings = self._settings
         channels: list[str] = []
         for instrument_id in instrument_ids:
+            if self._is_gone(instrument_id):
+                continue
             terms = self.catalogue[instrument_id]
             suffix = settings.option_book if terms.is_option else settings.hedge_book
             channel = f"book.{terms.name}.{suffix}"
@@ -255,24 +281,28 @@ class MarketFeed:
         """Whether a reading is wanted or under way."""
         return self._reading is not None or self._read_wanted is not None
 
-    def on_instruments(
-        self, reading: CatalogueRead, bodies: list[InstrumentBody], now_ns: Ns
-    ) -> list[Event]:
-        """One currency was answered; the last one completes the reading."""
+    def on_instruments(self, reading: CatalogueRead, raw: msgspec.Raw, now_ns: Ns) -> list[Event]:
+        """One currency was answered; the last one completes the reading. One row that cannot be
+        read costs that row alone. Raises DECODE_ERRORS for what is no list."""
+        bodies, unread, reason = read_rows(raw)
         if reading is not self._reading:
             return []
+        refused = FrameRefused(int(Conn.MARKET), reason[:REASON_CHARS_MAX])
+        events: list[Event] = [refused] if unread else []
         reading.bodies += bodies
+        reading.unread += unread
         reading.open_count -= 1
         if reading.left or reading.open_count:
-            return []
+            return events
         self._reading = None
-        return self._complete(reading, now_ns)
+        return events + self._complete(reading, now_ns)
 
-    def fail_catalogue(self, reading: CatalogueRead) -> list[int]:
+    def fail_catalogue(self, reading: CatalogueRead, now_ns: Ns) -> list[int]:
         """A part failed, so nothing is known; returns the requests that wanted it."""
         if reading is not self._reading:
             return []
         self._reading = None
+        self._plan_again(now_ns, is_owed=True)
         return reading.request_ids
 
     def _complete(self, reading: CatalogueRead, now_ns: Ns) -> list[Event]:
@@ -283,33 +313,52 @@ class MarketFeed:
         instruments = tuple(self.catalogue.instruments)
         for request_id in reading.request_ids:
             events.append(InstrumentsRead(request_id, instruments))
-        events += self._lifecycles(reading.bodies, now_ns)
+        events += self._lifecycles(reading, now_ns)
+        self._plan_again(now_ns, is_owed=bool(reading.unread))
         if not is_first:
-            self._subscribe_instruments([each for each in fresh if each not in self._gone])
+            self._subscribe_instruments(fresh)
         return events
 
-    def _lifecycles(self, bodies: list[InstrumentBody], now_ns: Ns) -> list[Event]:
-        """What a whole reading says of each known instrument; one that is absent has ended."""
-        seen: dict[int, Lifecycle] = {}
-        for body in bodies:
-            instrument_id = self.catalogue.ids.get(body.instrument_name)
-            if instrument_id is not None:
-                stated = lifecycle_of(body.state) or Lifecycle.OPEN
-                seen[instrument_id] = stated if body.is_active else Lifecycle.INACTIVE
+    def _lifecycles(self, reading: CatalogueRead, now_ns: Ns) -> list[Event]:
+        """What a whole reading says of each known instrument, where that is not what was told last;
+        one that is absent has ended, unless a row that cannot be read may be its own."""
+        seen = {body.instrument_name: lifecycle_in(body) for body in reading.bodies}
+        seen.update(reading.heard)
+        unread = dict.fromkeys(reading.unread)
         ts_venue_ns = self._clock.venue_ns(now_ns)
         events: list[Event] = []
         for terms in self.catalogue.instruments:
-            lifecycle = seen.get(terms.id, Lifecycle.INACTIVE)
-            if lifecycle is not Lifecycle.OPEN and terms.id not in self._gone:
+            told = self._closed.get(terms.id, Lifecycle.OPEN)
+            is_known = told in GONE or terms.name in unread or "" in unread
+            lifecycle = seen.get(terms.name, told if is_known else Lifecycle.INACTIVE)
+            if lifecycle is not told:
                 events.append(InstrumentStateChanged(terms.id, terms.name, lifecycle, ts_venue_ns))
-            events += self._follow(terms.id, lifecycle)
+                events += self._follow(terms.id, lifecycle)
         return events
+
+    def _plan_again(self, now_ns: Ns, *, is_owed: bool) -> None:
+        """Another reading later, where one is owed or an instrument may open without a word."""
+        self._again_ns = None
+        if is_owed or any(lifecycle not in GONE for lifecycle in self._closed.values()):
+            self._again_ns = now_ns + self._again_spacing_ns
+            self._again_spacing_ns = min(2 * self._again_spacing_ns, READ_AGAIN_NS_MAX)
+        else:
+            self._again_spacing_ns = READ_AGAIN_NS_MIN
+
+    def _is_gone(self, instrument_id: int) -> bool:
+        """Whether it needs no channels any more."""
+        return self._closed.get(instrument_id) in GONE
 
     def _follow(self, instrument_id: int, lifecycle: Lifecycle) -> list[Event]:
         """Channels end with an instrument, and begin again where it comes back."""
-        if lifecycle in _GONE:
+        was_gone = self._is_gone(instrument_id)
+        self._closed.pop(instrument_id, None)
+        if lifecycle is not Lifecycle.OPEN:
+            self._closed[instrument_id] = lifecycle
+        is_gone = lifecycle in GONE
+        if is_gone and not was_gone:
             return self._retire(instrument_id, lifecycle)
-        if self._gone.pop(instrument_id, None) is not None:
+        if was_gone and not is_gone:
             self._returning.append(instrument_id)
         return []
 
@@ -346,25 +395,35 @@ class MarketFeed:
             reason = f"instrument.state: {body.instrument_name} is {body.state[:40]!r}"
             events.append(FrameRefused(int(Conn.MARKET), reason))
             lifecycle = Lifecycle.HALTED  # an unknown state is not a state to quote in
+        if self._reading is not None:
+            self._reading.heard[body.instrument_name] = lifecycle
         instrument_id = self.catalogue.ids.get(body.instrument_name, -1)
         ts_venue_ns = body.timestamp * NS_PER_MS
         events.append(
             InstrumentStateChanged(instrument_id, body.instrument_name, lifecycle, ts_venue_ns)
         )
         if instrument_id >= 0:
-            return [*events, *self._follow(instrument_id, lifecycle)]
-        if lifecycle not in _GONE and self.has_catalogue:
+            events += self._follow(instrument_id, lifecycle)
+            if self._again_ns is None:
+                self._plan_again(now_ns, is_owed=False)
+            return events
+        if lifecycle not in GONE and self.has_catalogue:
             self._want_listing()
         return events
+
+    def _read_platform(self, raw: msgspec.Raw, now_ns: Ns) -> list[Event]:
+        """A lock that ends is followed by a reading: no instrument's own state is sent with it."""
+        events = read_platform(raw, now_ns)
+        if self.has_catalogue and any(not event.is_locked for event in events):
+            self.has_changed = True
+            self._want_listing()
+        return [*events]
 
     def _want_listing(self) -> None:
         if self._read_wanted is None:
             self._read_wanted = [0]
 
     def _retire(self, instrument_id: int, lifecycle: Lifecycle) -> list[Event]:
-        if instrument_id in self._gone:
-            return []
-        self._gone[instrument_id] = lifecycle
         self._resyncs.forget(instrument_id)
         book = self._books.get(instrument_id)
         if book is None:
@@ -383,9 +442,18 @@ class MarketFeed:
             [(book_id, book.change_id) for book_id, book in self._books.items()],
             self._resyncs.state(),
             self._catalogue_pacer.state(),
-            None if reading is None else (reading.request_ids, reading.left, reading.open_count),
+            None
+            if reading is None
+            else (
+                reading.request_ids,
+                reading.left,
+                reading.open_count,
+                reading.unread,
+                [(name, lifecycle.value) for name, lifecycle in reading.heard.items()],
+            ),
             self._read_wanted,
             list(self._ended_wanted),
             self._returning,
-            [(each, lifecycle.value) for each, lifecycle in self._gone.items()],
+            [(each, lifecycle.value) for each, lifecycle in self._closed.items()],
+            (self._again_ns, self._again_spacing_ns),
         )

@@ -231,6 +231,12 @@ class TickStepBody(msgspec.Struct, gc=False):
     tick_size: Positive
 
 
+class InstrumentName(msgspec.Struct, gc=False):
+    """What is left of a row that cannot be read."""
+
+    instrument_name: str
+
+
 class InstrumentBody(msgspec.Struct, gc=False):
     """Both schemas: before 2023 there was no type, index, settlement currency or tick steps."""
 

@@ -31,7 +31,7 @@ from mm_daemon.venues.deribit.errors import (
     LOCAL_TIMEOUT,
     TOO_MANY_REQUESTS,
 )
-from mm_daemon.venues.deribit.market import CatalogueRead, MarketFeed, decode_instruments
+from mm_daemon.venues.deribit.market import CatalogueRead, MarketFeed
 from mm_daemon.venues.deribit.messages import (
     DECODE_ERRORS,
     Envelope,
@@ -334,7 +334,7 @@ class DeribitProtocol:
                 return self._authenticated(session, pending, raw, now_ns)
             case Ask.INSTRUMENTS:
                 reading = cast(CatalogueRead, pending.context)
-                return self._market.on_instruments(reading, decode_instruments(raw), now_ns)
+                return self._market.on_instruments(reading, raw, now_ns)
             case Ask.SUBSCRIBE:
                 return self._subscribed(conn, cast(Batch, pending.context), raw, now_ns)
             case Ask.UNSUBSCRIBE:
@@ -404,7 +404,7 @@ class DeribitProtocol:
                 return self._granted(conn, [], missing, now_ns)
             case Ask.INSTRUMENTS if session.is_ready:
                 reading = cast(CatalogueRead, pending.context)
-                ids = self._market.fail_catalogue(reading)
+                ids = self._market.fail_catalogue(reading, now_ns)
                 return [QueryFailed(rid, error.code, reason) for rid in ids if rid]
             case Ask.SUBSCRIBE | Ask.UNSUBSCRIBE | Ask.INSTRUMENTS:
                 return self._drop(conn, reason)

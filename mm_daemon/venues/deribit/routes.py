@@ -244,7 +244,7 @@ def expiration_reader(index_name: str) -> Callable[[msgspec.Raw, Ns], list[Event
     return read
 
 
-def read_platform(raw: msgspec.Raw, _now_ns: Ns) -> list[Event]:
+def read_platform(raw: msgspec.Raw, _now_ns: Ns) -> list[PlatformChanged]:
     body = _decode_platform(raw)
     if body.maintenance is not None:
         return [PlatformChanged("", body.maintenance)]
