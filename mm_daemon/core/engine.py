@@ -30,6 +30,7 @@ from mm_daemon.core.state import EngineState
 from mm_daemon.core.sweep import SweepState
 from mm_daemon.core.sweep_desk import SweepDesk
 from mm_daemon.core.view_builder import build_view
+from mm_daemon.domain.errors import GridChangedError
 from mm_daemon.domain.events import (
     AccountConfirmed,
     AccountsRead,
@@ -71,6 +72,7 @@ from mm_daemon.domain.inputs import (
     Start,
     Withheld,
 )
+from mm_daemon.domain.instruments import Instrument
 from mm_daemon.domain.intents import Intent
 from mm_daemon.domain.orders import (
     AccountEvidence,
@@ -258,23 +260,18 @@ class Engine:
                 self.reconciles.request_full(now_ns)
 
     def _on_instruments(self, event: InstrumentsRead, now_ns: Ns) -> None:
-        """The first complete catalogue makes the state; later ones make it grow."""
+        """The first complete catalogue makes the state; later ones change it."""
         underlyings = tuple(one.name for one in self.start.params.underlyings)
         known = {instrument.underlying: None for instrument in event.instruments}
         if any(name not in known for name in underlyings):
             return
         mine = tuple(i for i in event.instruments if i.underlying in underlyings)
         assert len(mine) == len(event.instruments), "the protocol filters to our underlyings"
-        catalog = Catalog(event.instruments, underlyings)
         if self.state is not None:
-            if len(catalog) > len(self.state.catalog):
-                self.state.grow(catalog)
-                self.pnl.resize()
-                self.controls.resize()
-                self.quotes.take_surface()
-                self.quotes.invalidate()
-                self.flow.on_listing(now_ns)
+            if event.instruments != self.state.catalog.instruments:
+                self._relist(self.state, event.instruments, now_ns)
             return
+        catalog = Catalog(event.instruments, underlyings)
         self.state = EngineState(self.start, catalog, self.modes, self.outbox)
         self.quotes = QuoteDesk(self.state)
         self.answers = AnswerDesk(self.state, self.quotes)
@@ -302,6 +299,27 @@ class Engine:
             self.reconciles.on_session_ready(now_ns)
         self.on_events(early, now_ns)
         self.outbox.log("info", "catalogue_ready", instruments=len(catalog))
+
+    def _relist(self, state: EngineState, instruments: tuple[Instrument, ...], now_ns: Ns) -> None:
+        """Takes up new listings, and fees: the account's own are known only after the catalogue.
+
+        A grid ends the life instead. Books, what rests, what is under way and what was asked are
+        all counted in ticks, so each would have to be converted while answers in old ticks still
+        come; the venue changes grids in maintenance, where a new life costs nothing more.
+        """
+        for known, now in zip(state.catalog.instruments, instruments, strict=False):
+            if known.grid != now.grid:
+                raise GridChangedError(
+                    f"{known.name}: the venue changed its price grid from {known.grid} to"
+                    f" {now.grid}; prices of this life are counted in the old one, the next life"
+                    " reads everything anew"
+                )
+        state.grow(Catalog(instruments, state.catalog.underlyings))
+        self.pnl.resize()
+        self.controls.resize()
+        self.quotes.take_surface()
+        self.quotes.invalidate()
+        self.flow.on_listing(now_ns)
 
     def _bind(self, state: EngineState) -> None:
         """Routes events straight to the component that takes them."""

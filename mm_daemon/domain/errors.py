@@ -12,6 +12,11 @@ class InvariantError(MmError):
     """Our bug: a state that must not exist. The pump latches, cancels and exits the process."""
 
 
+class GridChangedError(MmError):
+    """The venue changed the price grid of a known instrument, in which this life counts. The pump
+    ends the life; the next one takes all it knows from the venue."""
+
+
 class ConfigError(MmError):
     """Configuration or an artefact is unusable; raised before any connection. The message names
     the key."""

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from mm_daemon.domain.errors import InvariantError
+from mm_daemon.domain.errors import GridChangedError, InvariantError
 from mm_daemon.domain.frames import Conn, FrameKind
 from mm_daemon.domain.inputs import (
     ConnectionChanged,
@@ -460,11 +460,11 @@ class SimulatedTrader:
             self._after(0, self.end, "trader.end")
 
     def die(self, error: BaseException) -> None:
-        """A planted death ends the process as it stands; a defect, and a life without a journal,
+        """A planted death ends the process as it stands; a defect, and a life that the world ends,
         does its last acts first."""
         self.failpoints.die_at = 0
         if not isinstance(error, SimulatedDeathError):
-            if not isinstance(error, JournalError):
+            if not isinstance(error, JournalError | GridChangedError):
                 self.defect = error
             self._tools.latch.raise_page(
                 CRASH,

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import msgspec
+
 from mm_daemon.sim.accounts import Account
 from mm_daemon.sim.exchange_base import ExchangeBase
 from mm_daemon.sim.exchange_config import AccountConfig
@@ -74,6 +76,12 @@ class WorldSide(ExchangeBase):
             end_orders(self._state, listed, now_us)
         self._state.publish(InstrumentStateChanged(name, state, now_us))
         self._flush(now_us)
+
+    def set_tick_size(self, name: str, tick_size_e8: int, now_us: int) -> None:
+        """Changes the finest tick, as in a maintenance: nothing is told, and what rests stays."""
+        self._enter(now_us)
+        listed = self._state.listed[name]
+        listed.spec = msgspec.structs.replace(listed.spec, tick_size_e8=tick_size_e8)
 
     def set_platform_lock(self, price_index: str, locked: bool, now_us: int) -> None:
         self._enter(now_us)

@@ -7,6 +7,7 @@ import pytest
 
 from mm_daemon.core import warm_up
 from mm_daemon.core.engine import Engine
+from mm_daemon.domain.errors import GridChangedError
 from mm_daemon.domain.events import (
     BookLost,
     DeliveryRead,
@@ -371,6 +372,42 @@ def test_position_of_an_untouched_instrument_is_judged_after_a_listing() -> None
     )
     bench.see(InstrumentsRead(0, listed(bench)))
     assert state.risk.check(close, state.working, Ns(bench.now)).refused == ()
+
+
+def spread_ticks(bench: Bench, instrument_id: int) -> int:
+    bid, ask = (bench.resting[instrument_id, side].price_ticks for side in (Side.BUY, Side.SELL))
+    return ask - bid
+
+
+def test_fees_that_are_known_after_the_catalogue_are_in_the_quotes() -> None:
+    bench = Bench().quoting()
+    two_sided = [i for i, side in bench.resting if (i, Side(-side)) in bench.resting]
+    before = {i: spread_ticks(bench, i) for i in two_sided}
+    dear = tuple(
+        msgspec.structs.replace(one, fees=msgspec.structs.replace(one.fees, maker=0.002))
+        for one in bench.instruments
+    )
+    bench.see(InstrumentsRead(0, dear))
+    bench.run(40)
+    left = [
+        i for i in two_sided if (i, Side.BUY) in bench.resting and (i, Side.SELL) in bench.resting
+    ]
+    assert left
+    assert all(spread_ticks(bench, i) > before[i] for i in left)
+
+
+def test_changed_price_grid_of_a_known_instrument_ends_the_life() -> None:
+    bench = Bench().quoting()
+    first = next(one for one in bench.instruments if one.is_option)
+    coarser = msgspec.structs.replace(first.grid, tick_e9=5 * first.grid.tick_e9)
+    changed = tuple(
+        msgspec.structs.replace(one, grid=coarser) if one is first else one
+        for one in bench.instruments
+    )
+    mark = len(bench.intents)
+    with pytest.raises(GridChangedError, match=first.name):
+        bench.see(InstrumentsRead(0, changed))
+    assert bench.since(mark) == []
 
 
 def test_checkpoint_says_where_ids_go_on() -> None:

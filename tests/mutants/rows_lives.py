@@ -6,6 +6,25 @@ from tests.mutants.mutant import Mutant
 
 LIFE_MUTANTS = (
     Mutant(
+        "fees-of-the-account-not-taken",
+        "core/engine.py",
+        "            if event.instruments != self.state.catalog.instruments:\n",
+        "            if len(event.instruments) > len(self.state.catalog):\n",
+        "Quotes are priced on the public rates for as long as the process lives.",
+        (
+            "core/test_engine.py::test_fees_that_are_known_after_the_catalogue_are_in_the_quotes",
+            "core/test_engine.py::test_changed_price_grid_of_a_known_instrument_ends_the_life",
+        ),
+    ),
+    Mutant(
+        "grid-changed-under-a-life",
+        "core/engine.py",
+        "            if known.grid != now.grid:\n",
+        "            if known.grid is None:\n",
+        "After a maintenance with a coarser tick every price goes out five times as high.",
+        ("core/test_engine.py::test_changed_price_grid_of_a_known_instrument_ends_the_life",),
+    ),
+    Mutant(
         "start-takes-the-last-ledger-alone",
         "run/live.py",
         "        if recovered.checkpoint:\n            return recovered\n",

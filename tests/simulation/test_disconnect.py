@@ -73,6 +73,24 @@ def test_an_option_that_reopens_while_the_market_session_is_away_is_quoted_again
     assert violations(sim) == []
 
 
+def test_a_tick_size_changed_in_maintenance_ends_the_life_and_the_next_one_quotes_on_it(
+    tmp_path: Path,
+) -> None:
+    sim = quoting(simulation("busy", tmp_path / "run", seed=8))
+    spec = next(spec for spec in sim.exchange.instruments() if _quotes(sim, spec.name))
+    fine_e8 = spec.tick_size_e8 // 2
+    sim.venue.act(lambda now_us: sim.exchange.set_maintenance(True, now_us))
+    sim.run_for(0.5)
+    sim.venue.act(lambda now_us: sim.exchange.set_tick_size(spec.name, fine_e8, now_us))
+    sim.venue.act(lambda now_us: sim.exchange.set_maintenance(False, now_us))
+    assert sim.run_until_true(lambda: len(sim.lives) == 2, 60.0)
+    assert sim.run_until_true(lambda: _quotes(sim, spec.name) > 0, 60.0)
+    instruments = sim.trader.node.protocol.catalogue.instruments
+    assert next(one.grid.tick_e9 for one in instruments if one.name == spec.name) == 10 * fine_e8
+    settle(sim, 1.0)
+    assert violations(sim) == []
+
+
 def _quotes(sim: Simulation, name: str) -> int:
     is_ours = [order.account == sim.parts.account for order in sim.exchange.resting(name)]
     return sum(is_ours)
