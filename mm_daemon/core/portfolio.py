@@ -310,16 +310,15 @@ class Portfolio:
         Sums are exact and rounded once per class, as the venue's.
         """
         options_e18 = futures_e18 = 0
-        for instrument, held in zip(self._catalog.instruments, self._holdings, strict=True):
+        # Options that ended stay in the catalogue: of options only what is held is looked at.
+        for id_ in np.flatnonzero(~self._catalog.is_option | (self.position_lots != 0)).tolist():
+            instrument, held = self._catalog.instruments[id_], self._holdings[id_]
             if instrument.settle_currency != currency:
                 continue
             if instrument.is_option:
-                if held.lots:
-                    mark = int(marks_e8[instrument.id])
-                    options_e18 += value_e18(instrument, held.lots, mark)
-            elif self.is_carried(instrument.id):
-                mark = int(marks_e8[instrument.id])
-                futures_e18 += self._session_e18(instrument, held, mark)
+                options_e18 += value_e18(instrument, held.lots, int(marks_e8[id_]))
+            elif self.is_carried(id_):
+                futures_e18 += self._session_e18(instrument, held, int(marks_e8[id_]))
         carried = self.carried_session_e8.get(currency, 0)
         return Equity(
             balance_e8=CoinE8(self.cash_e8.get(currency, 0)),

@@ -25,7 +25,9 @@ from mm_daemon.venues.deribit.messages import (
 from mm_daemon.venues.deribit.settings import Underlying
 
 INSTRUMENTS_MAX = 20_000
-"""Bound of the catalogue in one session; the venue lists about 3,000 and adds about 100 a day."""
+"""Bound of the catalogue in one session; the venue lists about 3,000 and adds about 100 a day, and
+what has ended keeps its id. Beyond it, after half a year without a restart, a new listing is not
+traded and each reading says so; all that is known goes on, and the next session begins anew."""
 
 EXPIRY_MS_MAX = 2**43
 PREMIUM_CAP = 0.125
