@@ -423,6 +423,12 @@ def test_instruments_that_ended_while_we_were_away_are_told_and_not_subscribed()
     ]
     (read,) = [event for event in peer.events if isinstance(event, InstrumentsRead)]
     assert read.instruments[CALL_70].name == NAME
+    told = [event for event in peer.events if isinstance(event, InstrumentStateChanged)]
+    assert [(event.instrument_id, event.lifecycle) for event in told] == [
+        (CALL_70, Lifecycle.OPEN),
+        (ETH_PERPETUAL, Lifecycle.OPEN),
+        (ETH_CALL, Lifecycle.OPEN),
+    ]
 
 
 def test_an_unknown_state_counts_as_halted() -> None:
@@ -430,6 +436,22 @@ def test_an_unknown_state_counts_as_halted() -> None:
     events = state_of(peer, NAME, "dreaming")
     assert [type(event) for event in events] == [FrameRefused, InstrumentStateChanged]
     assert events[1] == InstrumentStateChanged(CALL_70, NAME, Lifecycle.HALTED, T0_MS * 1_000_000)
+
+
+def test_an_unknown_state_in_a_reading_is_told_and_counts_as_halted() -> None:
+    peer = live_peer()
+    rows = [*LISTING["BTC"][:3], {**LISTING["BTC"][3], "state": "dreaming"}]
+    peer.replies["public/get_instruments"] = lambda p: (
+        rows if p["currency"] == "BTC" else LISTING["ETH"]
+    )
+    peer.protocol.send(ReadInstruments(9), peer.now_ns, 0)
+    peer.run()
+    refused = [event.reason for event in peer.events if isinstance(event, FrameRefused)]
+    assert refused == [f"1 instruments in an unknown state, first {NAME} is 'dreaming'"]
+    told = [event for event in peer.events if isinstance(event, InstrumentStateChanged)]
+    assert [(event.instrument_id, event.lifecycle) for event in told] == [
+        (CALL_70, Lifecycle.HALTED)
+    ]
 
 
 def test_a_new_listing_is_read_and_subscribed_and_no_id_moves() -> None:

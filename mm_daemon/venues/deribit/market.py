@@ -307,6 +307,10 @@ class MarketFeed:
 
     def _complete(self, reading: CatalogueRead, now_ns: Ns) -> list[Event]:
         fresh, refused = self.catalogue.merge(reading.bodies, self._ended_wanted)
+        unknown = [body for body in reading.bodies if body.state and not lifecycle_of(body.state)]
+        if unknown:
+            first = f"{unknown[0].instrument_name} is {unknown[0].state[:40]!r}"
+            refused.append(f"{len(unknown)} instruments in an unknown state, first {first}")
         events: list[Event] = [FrameRefused(int(Conn.MARKET), reason) for reason in refused]
         is_first = not self.is_current
         self.has_catalogue = self.is_current = True
