@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from mm_daemon.config import Config
+from mm_daemon.domain.errors import ConfigError
+from mm_daemon.ops.durable_number import DurableNumber
+from mm_daemon.ops.firm_kill import tell_store
 from mm_daemon.ops.lease import NS_PER_S, ORDER_VALID_S_MAX, LeaseTimes
-from mm_daemon.ops.lease_setup import LeaseSettings, StoreSettings
+from mm_daemon.ops.lease_setup import FIRM_FILE, LeaseSettings, StoreSettings
 from mm_daemon.ops.redis_bus import RedisBus, Shard
+
+KILL_STORE_S = 2.0
+"""How long the command line's kill gives the firm's store for each of its calls."""
 
 
 def lease_settings(config: Config, venue_address: str) -> LeaseSettings:
@@ -42,6 +49,26 @@ def ask_store(config: Config) -> str:
             await bus.close()
 
     return asyncio.run(ask())
+
+
+def tell_firm(config: Config, state_dir: Path, *, level: str, reason: str, by: str) -> str:
+    """Tells the firm's Redis of a kill where no ops process does; what went wrong, empty =
+    nothing."""
+    try:
+        floor = DurableNumber(state_dir / FIRM_FILE).read()
+    except ConfigError:
+        floor = 0  # The store's own clock is above it too; a kill is not held up by a file.
+
+    async def tell() -> str:
+        redis = config.redis
+        timeout_s = min(redis.timeout_s, KILL_STORE_S)
+        bus = RedisBus(redis.url, _shard(config), timeout_s, redis.password)
+        try:
+            return await tell_store(bus, level=level, reason=reason, by=by, floor=floor)
+        finally:
+            await bus.close()
+
+    return asyncio.run(tell())
 
 
 def _shard(config: Config) -> Shard:

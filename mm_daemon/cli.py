@@ -11,14 +11,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from mm_daemon.domain.errors import ConfigError, MmError
-
-if TYPE_CHECKING:
-    from mm_daemon.run.operator import Endpoint
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -32,7 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", envvar="MM_CONFIG", help="TOML file.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 UrlOption = Annotated[str, typer.Option("--url", help="Control API instead of the unix socket.")]
 
@@ -61,13 +60,6 @@ def _show(value: Any, as_json: bool, render: Callable[[Any], str]) -> None:
         sys.stdout.write(json.dumps(value, default=str) + "\n")
     else:
         sys.stdout.write(render(value) + "\n")
-
-
-def _endpoint(config: Path | None, url: str) -> Endpoint:
-    from mm_daemon import app as root
-    from mm_daemon.run.operator import Endpoint
-
-    return Endpoint(layout=root.layout_of(root.load_config(config)), url=url)
 
 
 @app.command()
@@ -132,10 +124,12 @@ def status(
     """What the daemon is doing."""
     import time
 
+    from mm_daemon import cli_operator as root
+
     with _one_line_errors():
-        endpoint = _endpoint(config, url)
+        endpoint = root.endpoint(config, url)
         while True:
-            _show(endpoint.request("GET", "/v1/status"), as_json, _render_status)
+            _show(endpoint.request("GET", "/v1/status"), as_json, root.render_status)
             if not watch:
                 return
             time.sleep(1.0)
@@ -152,20 +146,14 @@ def kill(
     as_json: JsonOption = False,
 ) -> None:
     """Stops the trading, also when ops is dead; waits until the venue shows nothing left."""
-    from mm_daemon import app as root
-    from mm_daemon.run import operator
+    from mm_daemon import cli_operator as root
 
     with _one_line_errors():
-        result = operator.kill(
-            _endpoint(config, url),
-            level=level,
-            scope=scope,
-            reason=reason,
-            is_waiting=not no_wait,
-            underlyings=tuple(one.name for one in root.load_config(config).underlyings),
+        result = root.kill(
+            config, url, level=level, scope=scope, reason=reason, is_waiting=not no_wait
         )
-    _show(result.__dict__, as_json, _render_kill)
-    if not result.is_confirmed and not no_wait:
+    _show(result.__dict__, as_json, root.render_kill)
+    if not (result.is_reached and result.is_whole and (result.is_confirmed or no_wait)):
         raise typer.Exit(EXIT_UNCONFIRMED)
 
 
@@ -181,17 +169,17 @@ def reset(
     as_json: JsonOption = False,
 ) -> None:
     """Lifts the latch, after the venue was found clean; most latches take two people."""
-    from mm_daemon import app as root
+    from mm_daemon import cli_operator as root
     from mm_daemon.run import operator
 
     with _one_line_errors():
         if init:
             answer: Any = root.init_latch(config)
         elif approve:
-            answer = operator.approve(_endpoint(config, url), approve, reason)
+            answer = operator.approve(root.endpoint(config, url), approve, reason)
         else:
-            answer = operator.reset(_endpoint(config, url), generation, scope, reason)
-    _show(answer, as_json, _render_reset)
+            answer = operator.reset(root.endpoint(config, url), generation, scope, reason)
+    _show(answer, as_json, root.render_reset)
 
 
 @app.command()
@@ -206,19 +194,20 @@ def adopt(
     as_json: JsonOption = False,
 ) -> None:
     """The last resort: books the venue's positions where ours differ; shows them first and asks."""
+    from mm_daemon import cli_operator as root
     from mm_daemon.run import operator_adopt
 
     with _one_line_errors():
-        endpoint = _endpoint(config, url)
+        endpoint = root.endpoint(config, url)
         if approve:
             shown = operator_adopt.look_at_request(endpoint, approve, reason)
         else:
             shown = operator_adopt.look(endpoint, reason)
-        sys.stderr.write(_render_difference(shown) + "\n")
+        sys.stderr.write(root.render_difference(shown) + "\n")
         if not yes and not typer.confirm("Book the venue's positions?", err=True):
             _fail("nothing was adopted", EXIT_FAILED)
         answer = operator_adopt.carry_out(endpoint, shown)
-    _show(answer, as_json, _render_adopt)
+    _show(answer, as_json, root.render_adopt)
 
 
 audit_app = typer.Typer(help="The log of who did what.", no_args_is_help=True)
@@ -229,8 +218,10 @@ app.add_typer(audit_app, name="audit")
 def audit_verify(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Walks the whole chain; exit 1 at the first line that does not follow."""
     from mm_daemon import app_inspect as root
+    from mm_daemon import cli_operator
 
     with _one_line_errors():
+        cli_operator.chosen(config)
         report = root.verify_audit(config)
     _show(report, as_json, lambda found: ("ok   " if found["ok"] else "FAIL ") + found["summary"])
     if not report["ok"]:
@@ -245,10 +236,13 @@ def audit_show(
 ) -> None:
     """The newest lines, newest last; it works with the daemon up, down or gone."""
     from mm_daemon import app_inspect as root
+    from mm_daemon import cli_operator
 
     with _one_line_errors():
+        cli_operator.chosen(config)
         report = root.show_audit(config, last)
-    _show(report, as_json, lambda found: "\n".join(_render_line(one) for one in found["entries"]))
+    lines = map(cli_operator.render_line, report["entries"])
+    _show(report, as_json, lambda _: "\n".join(lines))
 
 
 @app.command()
@@ -416,56 +410,6 @@ def _render_models(report: Any) -> str:
         for one in report["models"]
     ]
     return "\n".join(lines) or f"no models in {report['directory']}"
-
-
-def _render_status(answer: Any) -> str:
-    width = max(len(key) for key in answer)
-    return "\n".join(f"{key:<{width}}  {value}" for key, value in answer.items())
-
-
-def _render_kill(result: Any) -> str:
-    return (
-        f"killed: level {result['level']}, generation {result['generation']}"
-        f" (by {result['route']}): {result['state']}"
-    )
-
-
-def _render_reset(answer: Any) -> str:
-    if "request_id" in answer:
-        return (
-            f"asked by {answer['by']} at generation {answer['generation']}; within"
-            f" {answer['expires_in_s']} s another person:"
-            f" mm-daemon reset --approve {answer['request_id']}"
-        )
-    return f"reset: generation {answer['generation']}, {answer['state']}"
-
-
-def _render_difference(shown: Any) -> str:
-    asked = f", asked for by {shown.asked_by}" if shown.asked_by else ""
-    rows = [
-        f"  {one['instrument']:<28} ours {one['ours']:>+14g}   venue {one['venue']:>+14g}"
-        for one in shown.differences
-    ]
-    return "\n".join([f"positions that differ since {shown.standing_s:.0f} s{asked}:", *rows])
-
-
-def _render_adopt(answer: Any) -> str:
-    if "request_id" in answer:
-        return (
-            f"asked by {answer['by']}; within {answer['expires_in_s']} s another person:"
-            f" mm-daemon adopt --approve {answer['request_id']}"
-        )
-    return f"adopt: {answer['state']}"
-
-
-def _render_line(entry: Any) -> str:
-    from datetime import UTC, datetime
-
-    when = datetime.fromtimestamp(entry.get("ts_ns", 0) / 1e9, UTC).isoformat(" ", "milliseconds")
-    who = entry.get("actor") or entry.get("source") or "-"
-    keys = ("level", "scope", "generation", "code", "reason", "error")
-    said = [f"{key}={entry[key]}" for key in keys if entry.get(key) not in (None, "")]
-    return f"{when}  {entry['act']:<18} {who:<10} {' '.join(said)}"
 
 
 def _render_replay(report: Any) -> str:

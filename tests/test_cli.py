@@ -144,7 +144,7 @@ def test_status_and_reset_without_a_daemon_are_exit_1_and_say_where_they_looked(
 def test_kill_without_a_daemon_latches_the_file_for_the_next_start(config: Path) -> None:
     run("reset", "--init", "--config", str(config))
     result = run("kill", "--config", str(config), "--reason", "not today", "--json")
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 3, result.stderr
     assert json.loads(result.stdout)["route"] == "file"
     layout = Layout(config.parent / "v" / "run", config.parent / "v" / "state")
     entry = LatchStore(layout.latch, None).load().entry(OPERATOR)
@@ -164,7 +164,7 @@ def test_unknown_kill_level_is_refused_and_latches_nothing(config: Path) -> None
 def test_kill_of_one_underlying_without_a_daemon_latches_its_scope(config: Path) -> None:
     run("reset", "--init", "--config", str(config))
     result = run("kill", "--scope", "ETH", "--config", str(config), "--json")
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code == 3, result.stderr
     assert json.loads(result.stdout)["scope"] == "ETH"
     layout = Layout(config.parent / "v" / "run", config.parent / "v" / "state")
     (entry,) = LatchStore(layout.latch, None).load().entries
@@ -180,7 +180,7 @@ def test_kill_of_one_underlying_without_a_daemon_latches_its_scope(config: Path)
 
 def test_hard_stop_without_a_daemon_has_an_entry_of_its_own(config: Path) -> None:
     run("reset", "--init", "--config", str(config))
-    assert run("kill", "--level", "hard_stop", "--config", str(config)).exit_code == 0
+    assert run("kill", "--level", "hard_stop", "--config", str(config)).exit_code == 3
     layout = Layout(config.parent / "v" / "run", config.parent / "v" / "state")
     store = LatchStore(layout.latch, None)
     assert [entry.source for entry in store.load().entries] == [HARD_STOP]

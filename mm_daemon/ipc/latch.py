@@ -280,7 +280,7 @@ def _latched_by_file(reason: str, tasks: int) -> LatchState:
 
 def _short(reason: str) -> str:
     """As much of the reason as a row of the page holds."""
-    return reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")
+    return reason.encode(errors="replace")[:REASON_BYTES_MAX].decode(errors="ignore")
 
 
 def _page_lock(page: Page) -> Path:

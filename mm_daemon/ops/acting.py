@@ -119,6 +119,7 @@ class Acting:
             "audited": not faults[2],
             "repeated": raised.is_repeated,
             "resets_dropped": list(dropped),
+            "firm_problem": faults[3],
             "problem": "; ".join(problem for problem in problems if problem),
             "elapsed_ms": (around.mono_ns() - started_ns) / 1e6,
         }

@@ -30,6 +30,15 @@ def warn_without_store(latch: LatchStore, log: structlog.typing.FilteringBoundLo
         )
 
 
+async def tell_store(bus: RedisBus, *, level: str, reason: str, by: str, floor: int) -> str:
+    """Latches the firm; what went wrong, empty = nothing. `floor`: a generation to exceed."""
+    try:
+        await bus.raise_firm(PRESETS[level], level=level, reason=reason, by=by, floor=floor)
+    except (StoreError, ConfigError, OSError) as error:
+        return f"the firm's store was not told, other instances go on: {error}"
+    return ""
+
+
 class FirmKill:
     """The firm's latch, as one person's act on it."""
 
@@ -39,13 +48,9 @@ class FirmKill:
 
     async def tell(self, *, level: str, reason: str, by: str) -> str:
         """Latches the firm in the store; what went wrong, empty = nothing."""
-        try:
-            await self._bus.raise_firm(
-                PRESETS[level], level=level, reason=reason, by=by, floor=self._firm.generation
-            )
-        except (StoreError, ConfigError, OSError) as error:
-            return f"the firm's store was not told, other instances go on: {error}"
-        return ""
+        return await tell_store(
+            self._bus, level=level, reason=reason, by=by, floor=self._firm.generation
+        )
 
     async def lift(self, *, reason: str, by: str) -> str:
         """Lifts it at the generation this instance has taken over; what went wrong, empty =

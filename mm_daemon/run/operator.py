@@ -1,7 +1,8 @@
 """The operator's side of the control API: over the daemon's unix socket, or over HTTP with a token.
 
 `kill` does not depend on anybody: where no ops process answers, it narrows the shared page and the
-durable latch itself and wakes the trader. Standard library and `ipc` only, so that it starts fast.
+durable latch itself, wakes the trader and has the firm told. What it says it has done is what holds
+afterwards. Standard library and `ipc` only, so that it starts fast.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import http.client
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,17 +22,30 @@ from urllib.parse import urlsplit
 from mm_daemon.domain.permission import HARD_STOP, OPERATOR, PRESETS, SWEEP, WHOLE
 from mm_daemon.ipc.control import live_page, open_latch, raise_everywhere
 from mm_daemon.ipc.layout import Layout
-from mm_daemon.ipc.page import GENERATION_SEEN, SWEPT_GENERATION, TRADER_PID, Page
+from mm_daemon.ipc.page import (
+    GENERATION_SEEN,
+    SWEPT_GENERATION,
+    TRADER_PID,
+    Page,
+    page_is_owned,
+)
 
 TIMEOUT_S = 5.0
 KILL_PATIENCE_S = 1.0
 """An ops process that hangs is waited for no longer: the page stops the trading without it."""
 CONFIRM_TIMEOUT_S = 20.0
+FIRM_PATIENCE_S = 4.0
+"""For the firm's store, from when the latch is set; its own calls end sooner."""
 POLL_S = 0.05
 AUTH_VARIABLE = "MM_TOKEN"
 """Over the unix socket the kernel's word is enough; a token there makes the caller its person."""
 WHOLE_NAMES = ("firm", "venue", "account")
 """Scopes that are all of a daemon; its underlyings' names are the others."""
+ROUTE_NONE = "none"
+ELSEWHERE = "if one runs elsewhere it has NOT been killed"
+
+TellFirm = Callable[[str, str], str]
+"""Tells the firm's store of a kill (level, reason); what went wrong, empty = nothing."""
 
 
 class OperatorError(Exception):
@@ -43,6 +58,8 @@ class Endpoint:
 
     layout: Layout
     url: str = ""
+    origin: str = "this configuration"
+    """What named the daemon, for people."""
 
     def request(
         self,
@@ -63,8 +80,8 @@ class Endpoint:
             )
             response = connection.getresponse()
             text = response.read().decode()
-        except OSError as error:
-            raise OperatorError(f"no daemon answers at {self.where}: {error}") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise OperatorError(f"no daemon answers at {self.where}: {error!r}") from error
         finally:
             connection.close()
         try:
@@ -109,11 +126,27 @@ class KillResult:
     scope: str
     route: str
     """api, page (ops was dead), guard (the page could not be read either: by the kill file, which
-    cancels all) or file (no daemon ran)."""
+    cancels all), file (no daemon ran) or none (not even the latch file could be written)."""
     state: str
     is_confirmed: bool
     """The gate saw the latch, and the venue showed nothing left, twice; at a level that does not
     sweep, no quote of ours is believed to rest."""
+    is_reached: bool
+    """A running daemon has it."""
+    is_whole: bool
+    """A restart keeps it, and the firm was told where it was to be."""
+    problem: str
+    """What else is to be known; empty = nothing."""
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """Who has a kill, before anything is confirmed."""
+
+    generation: int
+    route: str
+    problem: str = ""
+    is_whole: bool = True
 
 
 def kill(
@@ -124,11 +157,40 @@ def kill(
     reason: str,
     is_waiting: bool,
     underlyings: tuple[str, ...],
+    tell_firm: TellFirm | None = None,
 ) -> KillResult:
-    """Latches, by the API where it answers, else by page and file; then waits for the venue's word.
+    """Latches, by the API where it answers, else by page and file, and then has the firm told by
+    `tell_firm` where it is the firm's kill; waits for the venue's word.
 
-    Raises: OperatorError where not even the durable latch could be written.
+    Raises: OperatorError where nothing at all was latched.
     """
+    _require_known(endpoint, level, scope, underlyings)
+    reason = legible(reason)
+    is_firms = scope == WHOLE_NAMES[0] and level != HARD_STOP
+    taken = _by_api(endpoint, level, scope, reason)
+    if taken is not None:
+        return _followed(endpoint, taken, level, scope, is_waiting)
+    taken = _kill_without_ops(endpoint, level, scope, reason)
+    if tell_firm is None or not is_firms:
+        if taken.route == ROUTE_NONE:
+            raise OperatorError(taken.problem)
+        return _followed(endpoint, taken, level, scope, is_waiting)
+    firm_problem = _begin(lambda: tell_firm(level, reason))
+    result = _followed(endpoint, taken, level, scope, is_waiting)
+    problem = "; ".join(one for one in (taken.problem, firm_problem()) if one)
+    if taken.route == ROUTE_NONE and problem != taken.problem:
+        raise OperatorError(problem)
+    return replace(result, problem=problem, is_whole=problem == "")
+
+
+def legible(text: str) -> str:
+    """The text as it can be sent and stored: bytes that are no UTF-8 must not stop a kill."""
+    return text.encode(errors="replace").decode()
+
+
+def _require_known(
+    endpoint: Endpoint, level: str, scope: str, underlyings: tuple[str, ...]
+) -> None:
     if level not in PRESETS:
         raise OperatorError(f"no kill level {level!r}; there are {', '.join(PRESETS)}")
     if not endpoint.url and scope not in (*WHOLE_NAMES, *underlyings):
@@ -136,32 +198,61 @@ def kill(
         raise OperatorError(f"no scope {scope!r}; there are {known}")
     if level == HARD_STOP and scope not in WHOLE_NAMES:
         raise OperatorError(f"{HARD_STOP} ends the daemon: it takes no scope but the whole")
+
+
+def _by_api(endpoint: Endpoint, level: str, scope: str, reason: str) -> _Taken | None:
+    """None where a local daemon's API has not done it."""
     patience_s = TIMEOUT_S if endpoint.url else KILL_PATIENCE_S
+    body = {"level": level, "scope": scope, "reason": reason}
     try:
-        body = {"level": level, "scope": scope, "reason": reason}
         answer = endpoint.request("POST", "/v1/kill", body, patience_s)
-        generation, route = int(answer["generation"]), "api"
     except OperatorError:
         if endpoint.url:
             raise
-        generation, route = _kill_without_ops(endpoint.layout, level, scope, reason)
-    if route == "file":
-        state = "no daemon runs; it will start latched"
-        return KillResult(generation, level, scope, route, state, True)
-    if route == "guard":
-        is_taken = _wait_until(lambda: not endpoint.layout.kill_file.exists())
-        state = "taken by the guard" if is_taken else "not taken by the guard"
-        return KillResult(generation, level, scope, route, state, False)
-    if not is_waiting:
-        return KillResult(generation, level, scope, route, "settling", False)
+        return None
+    return _Taken(
+        int(answer["generation"]),
+        "api",
+        answer.get("problem", ""),
+        is_whole=not answer.get("firm_problem"),
+    )
+
+
+def _followed(
+    endpoint: Endpoint, taken: _Taken, level: str, scope: str, is_waiting: bool
+) -> KillResult:
+    """Waits for what becomes of a kill that somebody has."""
+    state, is_confirmed, is_reached = "settling", False, True
+    if taken.route == ROUTE_NONE:
+        state, is_reached = "nothing is latched here", False
+    elif taken.route == "file":
+        state = f"no daemon runs by {endpoint.origin}: it will start latched; {ELSEWHERE}"
+        is_reached = False
+    elif taken.route == "guard":
+        is_reached = _wait_until(lambda: not endpoint.layout.kill_file.exists())
+        state = "taken by the guard" if is_reached else "not taken by the guard"
+    elif is_waiting:
+        is_confirmed = _is_confirmed(endpoint, taken.generation, level, scope)
+        state = "confirmed" if is_confirmed else "unconfirmed"
+    return KillResult(
+        generation=taken.generation,
+        level=level,
+        scope=scope,
+        route=taken.route,
+        state=state,
+        is_confirmed=is_confirmed,
+        is_reached=is_reached,
+        is_whole=taken.is_whole,
+        problem=taken.problem,
+    )
+
+
+def _is_confirmed(endpoint: Endpoint, generation: int, level: str, scope: str) -> bool:
     if PRESETS[level].tasks & SWEEP:
         # Attached once: a hard stop ends the daemon, whose last word is then in this mapping.
         page = None if endpoint.url else live_page(endpoint.layout)
-        is_confirmed = _wait_until(lambda: _is_swept(endpoint, page, generation))
-    else:
-        is_confirmed = _wait_until(lambda: _is_pulled(endpoint, generation, scope))
-    state = "confirmed" if is_confirmed else "unconfirmed"
-    return KillResult(generation, level, scope, route, state, is_confirmed)
+        return _wait_until(lambda: _is_swept(endpoint, page, generation))
+    return _wait_until(lambda: _is_pulled(endpoint, generation, scope))
 
 
 def reset(endpoint: Endpoint, generation: int, scope: str, reason: str) -> dict[str, Any]:
@@ -178,20 +269,63 @@ def approve(endpoint: Endpoint, request_id: str, reason: str) -> dict[str, Any]:
     return dict(endpoint.request("POST", "/v1/reset/approve", body))
 
 
-def _kill_without_ops(layout: Layout, level: str, scope: str, reason: str) -> tuple[int, str]:
+def _kill_without_ops(endpoint: Endpoint, level: str, scope: str, reason: str) -> _Taken:
+    layout, ts_ns = endpoint.layout, time.time_ns()
     source = HARD_STOP if level == HARD_STOP else OPERATOR
     where = WHOLE if scope in WHOLE_NAMES else scope
     try:
-        raised = raise_everywhere(
-            layout, source, PRESETS[level], reason, ts_ns=time.time_ns(), scope=where
-        )
+        raised = raise_everywhere(layout, source, PRESETS[level], reason, ts_ns=ts_ns, scope=where)
+        if level == HARD_STOP:
+            open_latch(layout).block_start(reason)
     except OSError as error:
-        raise OperatorError(f"the page is latched, but the file is not: {error}") from error
-    if level == HARD_STOP:
-        open_latch(layout).block_start(reason)
+        return _what_holds(endpoint, source, where, ts_ns, error)
     if raised.is_guard_told:
-        return raised.generation, "guard"
-    return raised.generation, "file" if raised.page is None else "page"
+        return _Taken(raised.generation, "guard")
+    return _Taken(raised.generation, "file" if raised.page is None else "page")
+
+
+def _what_holds(endpoint: Endpoint, source: str, scope: str, ts_ns: int, error: OSError) -> _Taken:
+    """Where a file refused: the page of a living guard is narrowed before any file is touched, so
+    a kill may hold all the same."""
+    try:
+        store = open_latch(endpoint.layout)
+        state = store.state()
+    except OSError:
+        hint = ": be the daemon's own user" if isinstance(error, PermissionError) else ""
+        why = f"whether a daemon runs by {endpoint.origin} cannot be seen ({error}){hint}"
+        return _Taken(0, ROUTE_NONE, f"nothing is latched: {why}", is_whole=False)
+    entry = state.entry(source, scope)
+    if entry is None or entry.ts_ns != ts_ns:
+        why = f"no daemon runs by {endpoint.origin}, and its latch file cannot be written ({error})"
+        if page_is_owned(endpoint.layout.page):
+            why = f"neither page nor files of the daemon of {endpoint.origin} can be used ({error})"
+            why += ": send SIGUSR1 to its guard"
+        return _Taken(0, ROUTE_NONE, f"nothing is latched: {why}; {ELSEWHERE}", is_whole=False)
+    route = "file" if store.page is None else "page"
+    problem = f"latched, but not on the disk as it must be, so a restart may forget it: {error}"
+    return _Taken(state.generation, route, problem, is_whole=False)
+
+
+def _begin(work: Callable[[], str]) -> Callable[[], str]:
+    """Starts telling the firm beside everything else; the call that is returned waits for it."""
+    said: list[str] = []
+    deadline_s = time.monotonic() + FIRM_PATIENCE_S
+
+    def tell() -> None:
+        try:
+            said.append(work())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the operator must learn of it
+            said.append(f"the firm's store was not told, other instances go on: {error!r}")
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+
+    def result() -> str:
+        thread.join(max(0.0, deadline_s - time.monotonic()))
+        late = f"the firm's store did not answer within {FIRM_PATIENCE_S:g} s: others may go on"
+        return said[0] if said else late
+
+    return result
 
 
 def _wait_until(is_true: Callable[[], bool]) -> bool:
