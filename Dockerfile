@@ -3,7 +3,11 @@
 #   docker build --build-arg COMMIT="$(git rev-parse HEAD)" --tag mm-daemon .
 #   docker run --init --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
 #     --stop-timeout 30 --volume mm-daemon:/var/lib/mm-daemon --publish 127.0.0.1:8700:8700 \
-#     --volume "$PWD/config.toml:/etc/mm-daemon/config.toml:ro" mm-daemon run --config /etc/mm-daemon/config.toml
+#     --volume "$PWD/config.toml:/etc/mm-daemon/config.toml:ro" --name mm mm-daemon
+#   docker exec mm mm-daemon kill --reason "…"
+#
+# MM_CONFIG names that file to every command, so `run` without it refuses; with --env MM_CONFIG= it
+# shows the embedded exchange.
 #
 # Kernels are compiled for the processor of the build; another one compiles again at each start.
 
@@ -47,6 +51,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     NUMBA_CACHE_DIR=/opt/kernels \
+    MM_CONFIG=/etc/mm-daemon/config.toml \
     MM_COMMIT=${COMMIT} \
     MM_HEALTH_URL=http://127.0.0.1:9464/healthz
 USER 10001:10001

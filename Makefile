@@ -10,8 +10,9 @@ export NUMBA_CACHE_DIR ?= $(abspath $(VENV))/numba-cache
 
 .PHONY: run test lint bench endurance lock simulate sweep mutants warm clean
 
+# Its own world, whatever daemon the shell's MM_CONFIG names.
 run: $(VENV)/.run
-	$(BIN)/mm-daemon run
+	MM_CONFIG= $(BIN)/mm-daemon run
 
 # The rooms' tests on all cores; then those of whole daemons, which need the cores for themselves.
 test: $(VENV)/.test

@@ -1,7 +1,8 @@
 """The command line: every name a person types, its exit codes, and nothing that works.
 
 Exit codes: 0 done, 1 the check or comparison failed, 2 usage or configuration, 3 stopped without
-confirmation from the venue. Imports are inside the commands, because `kill` must start fast.
+confirmation from the venue, which is also what a kill is that no running daemon took or that the
+firm was not told of. Imports are inside the commands, because `kill` must start fast.
 """
 
 from __future__ import annotations

@@ -80,6 +80,12 @@ def test_commands_are_lists_so_that_signals_reach_the_daemon() -> None:
     assert _last("STOPSIGNAL") == "SIGTERM"
 
 
+def test_every_command_in_it_acts_on_the_one_configuration() -> None:
+    (named,) = re.findall(r"MM_CONFIG=(\S+)", _last("ENV"))
+    assert f":{named}:ro" in (ROOT / "Dockerfile").read_text()
+    assert f"export MM_CONFIG={named}" in (ROOT / "deploy" / "RUNBOOK.md").read_text()
+
+
 def test_health_is_asked_at_healthz_by_a_program_that_is_there() -> None:
     check = _last("HEALTHCHECK")
     command = json.loads(check[check.index("CMD") + 4 :])
