@@ -154,7 +154,7 @@ def kill(
             config, url, level=level, scope=scope, reason=reason, is_waiting=not no_wait
         )
     _show(result.__dict__, as_json, root.render_kill)
-    if not (result.is_reached and result.is_whole and (result.is_confirmed or no_wait)):
+    if not result.is_done(is_waiting=not no_wait):
         raise typer.Exit(EXIT_UNCONFIRMED)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -74,6 +75,8 @@ class Acting:
         self._last_kill: tuple[str, str, str, int] | None = None
         """Person, level, scope and generation of the last kill by this process."""
         self._afterwards: set[asyncio.Task[None]] = set()
+        self._latch_thread = ThreadPoolExecutor(1, "latch")
+        """The kills' own: whatever else waits for a disk, no kill waits behind it."""
 
     def handlers(self) -> Mapping[str, Handler]:
         return {
@@ -88,6 +91,7 @@ class Acting:
     async def close(self) -> None:
         """Waits for the lines that follow a kill."""
         await asyncio.gather(*self._afterwards, return_exceptions=True)
+        self._latch_thread.shutdown(wait=False)
 
     # -- kill ----------------------------------------------------------------------------------
 
@@ -100,7 +104,7 @@ class Acting:
         _attempt(problems, "wake", lambda: wake(around.layout.wake))
         dropped = (*self.resets.void(), *self.adoptions.void())
         steps = (
-            self._step("durable", lambda: asyncio.to_thread(around.latch.persist)),
+            self._step("durable", lambda: self._on_disk(around.latch.persist)),
             self._step("block", lambda: self._block_start(order)),
             self._step("audit", lambda: self._note_kill(actor, order, raised, dropped)),
             self._step("firm", lambda: self._tell_firm(actor, order)),
@@ -150,7 +154,12 @@ class Acting:
     async def _block_start(self, order: KillOrder) -> None:
         """The guard sees the block, stops the daemon in order and starts none before it is gone."""
         if order.level == HARD_STOP:
-            await asyncio.to_thread(self._around.latch.block_start, order.reason)
+            await self._on_disk(lambda: self._around.latch.block_start(order.reason))
+
+    async def _on_disk(self, act: Callable[[], None]) -> None:
+        """Who stops waiting does not take it back: it is done as soon as the disk lets it."""
+        loop = asyncio.get_running_loop()
+        await asyncio.shield(loop.run_in_executor(self._latch_thread, act))
 
     async def _note_kill(
         self, actor: Actor, order: KillOrder, raised: _Raised, dropped: tuple[str, ...]
@@ -168,7 +177,7 @@ class Acting:
             "repeated": raised.is_repeated,
             "resets_dropped": dropped,
         }
-        await asyncio.to_thread(self._scribe.write, "kill", **fields)
+        await self._scribe.write_in_turn("kill", **fields)
 
     async def _tell_firm(self, actor: Actor, order: KillOrder) -> None:
         firm = self._around.firm
@@ -266,7 +275,7 @@ class Acting:
             raise RefusedError("trader_away", "the trader is not running")
         fields = {**who(actor), **msgspec.to_builtins(body)}
         try:
-            await asyncio.to_thread(self._scribe.write, "params", **fields)
+            await self._scribe.write_in_turn("params", **fields)
         except AuditError as error:
             raise RefusedError("audit_unwritable", str(error)) from error
         await self._around.trader.knob(knob)

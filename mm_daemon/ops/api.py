@@ -18,11 +18,12 @@ from typing import Final
 from aiohttp import web
 
 from mm_daemon.ops.acting import Acting
-from mm_daemon.ops.answers import ACTOR, NOTE, Handler, Note, json_response, who
+from mm_daemon.ops.answers import ACTOR, NOTE, Handler, Note, json_response
 from mm_daemon.ops.auth import Actor, Role, TokenFault
 from mm_daemon.ops.bodies import BODY_BYTES_MAX
 from mm_daemon.ops.reading import Reading
 from mm_daemon.ops.refusal import MEANINGS, RefusedError
+from mm_daemon.ops.refusal_lines import THROTTLED, RefusalLines
 from mm_daemon.ops.routes import BY_PLACE, ROUTES, Route
 from mm_daemon.ops.scribe import Scribe
 from mm_daemon.ops.surroundings import Surroundings
@@ -41,7 +42,7 @@ class ControlApi:
 
     def __init__(self, around: Surroundings, scribe: Scribe) -> None:
         self._around = around
-        self._scribe = scribe
+        self._refusals = RefusalLines(scribe)
         self._acting = Acting(around, scribe)
         acting = self._acting
         self._reading = Reading(around, acting.resets.waiting, acting.adoptions.waiting)
@@ -58,6 +59,7 @@ class ControlApi:
 
     async def _close(self, _: web.Application) -> None:
         await self._acting.close()
+        await self._refusals.close()
 
     # -- refusals ------------------------------------------------------------------------------
 
@@ -75,17 +77,18 @@ class ControlApi:
             if error.status < 400:
                 raise
             refused = RefusedError(_CODES.get(error.status, "bad_request"), error.reason)
-        if request.method == "POST" and refused.code != "throttled":
+        if request.method == "POST":
             await self._note(request, refused)
         return json_response(refused.body(), refused.status)
 
     async def _note(self, request: web.Request, refused: RefusedError) -> None:
+        if refused.code == THROTTLED:
+            self._refusals.count(self._around.throttled_line_s)
+            return
         route = _route(request)
         name = route.name if route is not None else "request"
-        fields = {**request[NOTE].fields, **refused.body(), "status": refused.status}
-        await self._scribe.write_soon(
-            f"{name}_refused", **who(request[ACTOR]), route=request.path, **fields
-        )
+        fields = request[NOTE].fields
+        await self._refusals.note(name, request[ACTOR], request.path, refused, fields)
 
     # -- who calls -----------------------------------------------------------------------------
 
@@ -117,20 +120,22 @@ class ControlApi:
         # On the unix socket the kernel's word is enough for a kill, whatever token came with it.
         if peer is not None and (found is TokenFault.MISSING or request.path == KILL_PATH):
             return peer
-        if found is TokenFault.MISSING and request.method == "GET" and self._around.is_open:
+        is_reading = found is TokenFault.MISSING and request.method == "GET"
+        if is_reading and self._around.is_open:
             return replace(ANONYMOUS, peer=_where(request))
         assert isinstance(found, TokenFault), found
-        if found is not TokenFault.MISSING:
+        if peer is None and not is_reading:
             self._note_failure()
         raise RefusedError(found.value, MEANINGS[found.value][1])
 
     def _note_failure(self) -> None:
-        """A valid token is never throttled: this is asked only after a wrong one."""
+        """A valid token is never throttled, nor who has the kernel's word: this is asked only
+        after a wrong token, or an act without one."""
         tokens, now_s = self._around.tokens, self._around.mono_ns() / _NS_PER_S
         is_throttled = tokens.is_throttled(now_s)
         tokens.note_failure(now_s)
         if is_throttled:
-            raise RefusedError("throttled", "too many wrong tokens: wait a minute")
+            raise RefusedError(THROTTLED, "too many without a good token: wait a minute")
 
 
 def _route(request: web.Request) -> Route | None:

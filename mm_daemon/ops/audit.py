@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,10 +65,20 @@ class AuditVerdict:
 
 
 class AuditLog:
-    """Appends to one log. One writing process; its threads may share this."""
+    """Appends to one log. One writing process; its threads may share this.
 
-    def __init__(self, path: Path, file_bytes_max: int = FILE_BYTES_MAX) -> None:
+    `sync` brings a file, by its descriptor, to the disk, and returns when it is there.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        file_bytes_max: int = FILE_BYTES_MAX,
+        *,
+        sync: Callable[[int], None] = os.fsync,
+    ) -> None:
         self.path = path
+        self._sync = sync
         self._file_bytes_max = file_bytes_max
         self._lock = threading.Lock()
         self._needs_cut = False
@@ -132,7 +143,7 @@ class AuditLog:
             written = os.write(self._fd, line)
             if written < len(line):
                 raise AuditError(f"{self.path}: only {written} of {len(line)} bytes written")
-            os.fsync(self._fd)
+            self._sync(self._fd)
         except OSError as error:
             self._needs_cut = True
             with suppress(AuditError):

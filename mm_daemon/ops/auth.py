@@ -5,6 +5,7 @@ admin may all. A peer on the unix socket of the same user, or root, is admin by 
 it may bring a token and is then the person of that token.
 
 A person is a name: two tokens of one name are one person, also while an old one is being replaced.
+All whom only the kernel names are one person where an act needs two (`ops.two_people`).
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class TokenStore:
         self._failures.append(now_s)
 
     def is_throttled(self, now_s: float) -> bool:
-        """Whether too many wrong tokens came in lately; asked only when a token is wrong."""
+        """Whether too many came in lately; asked only when a token is wrong, or an act has none."""
         return len(self._failures) == FAILURES_MAX and now_s - self._failures[0] < FAILURE_WINDOW_S
 
 

@@ -14,7 +14,7 @@ MEANINGS: Final[Mapping[str, tuple[int, str]]] = {
     "no_token": (401, "a bearer token is needed"),
     "wrong_token": (401, "the token is not known here"),
     "expired_token": (401, "the token has run out"),
-    "throttled": (429, "too many wrong tokens lately"),
+    "throttled": (429, "too many acts without a good token lately"),
     "wrong_role": (403, "the token's role does not reach"),
     "wrong_origin": (403, "a browser sent this for another site"),
     # what was sent

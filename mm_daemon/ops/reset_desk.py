@@ -197,7 +197,7 @@ class ResetDesk:
 
     async def _must_write(self, act: str, **fields: Any) -> None:
         try:
-            await asyncio.to_thread(self._scribe.write, act, **fields)
+            await self._scribe.write_in_turn(act, **fields)
         except AuditError as error:
             raise RefusedError("audit_unwritable", str(error)) from error
 

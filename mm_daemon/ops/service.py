@@ -158,7 +158,7 @@ async def _serve(settings: OpsSettings) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         for runner in runners:
             await runner.cleanup()
-        around.audit.close()
+        scribe.close()
 
 
 async def _until(stop: asyncio.Event) -> None:

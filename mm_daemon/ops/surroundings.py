@@ -57,6 +57,8 @@ class Surroundings:
     body_timeout_s: float = 2.0
     kill_step_timeout_s: float = 2.0
     """What a kill does beside the latch is waited for no longer: a disk may hang."""
+    throttled_line_s: float = 60.0
+    """Refusals while strangers are throttled share a line on the audit log each so often."""
     wall_ns: Callable[[], int] = time.time_ns
     mono_ns: Callable[[], int] = time.monotonic_ns
     lease: Callable[[], dict[str, Any]] = dict

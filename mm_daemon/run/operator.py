@@ -138,6 +138,10 @@ class KillResult:
     problem: str
     """What else is to be known; empty = nothing."""
 
+    def is_done(self, *, is_waiting: bool) -> bool:
+        """Whether nothing is left for a person to do."""
+        return self.is_reached and self.is_whole and (self.is_confirmed or not is_waiting)
+
 
 @dataclass(frozen=True)
 class _Taken:

@@ -81,7 +81,7 @@ OPS_MUTANTS = (
     Mutant(
         "kill-not-made-durable",
         "ops/acting.py",
-        'self._step("durable", lambda: asyncio.to_thread(around.latch.persist))',
+        'self._step("durable", lambda: self._on_disk(around.latch.persist))',
         'self._step("durable", lambda: asyncio.sleep(0))',
         "A kill is forgotten by the next start.",
         ("ops/test_api.py::test_kill_returns_after_the_gate_has_seen_it_and_is_durable",),
@@ -229,9 +229,69 @@ OPS_MUTANTS = (
         "        found = tokens.find(header, self._around.wall_ns() / _NS_PER_S)\n",
         "        found = tokens.find(header, self._around.wall_ns() / _NS_PER_S)\n"
         "        if tokens.is_throttled(self._around.mono_ns() / _NS_PER_S):\n"
-        '            raise RefusedError("throttled", "too many wrong tokens: wait a minute")\n',
+        '            raise RefusedError("throttled", "wait a minute")\n',
         "Somebody with wrong tokens keeps the operator from a kill.",
         ("ops/test_api_access.py::test_wrong_tokens_are_throttled_and_a_valid_kill_is_not",),
+    ),
+    Mutant(
+        "kill-of-nobody-is-done",
+        "run/operator.py",
+        "        return self.is_reached and self.is_whole and (",
+        "        return not self.is_reached or (",
+        "A kill that no daemon took is reported as done, and the one elsewhere goes on.",
+        (
+            "run/test_operator_kill.py::test_a_kill_that_reached_no_daemon_is_never_exit_0_a"
+            "nd_says_so",
+        ),
+    ),
+    Mutant(
+        "example-stands-for-any-daemon",
+        "cli_operator.py",
+        "    if path is None:\n        _require_daemon(root.layout_of(config))\n",
+        "",
+        "A kill that names no configuration latches a directory in which nothing runs.",
+        (
+            "run/test_operator_kill.py::test_no_command_acts_on_a_daemon_that_nobody_named_a"
+            "nd_that_does_not_run_here",
+        ),
+    ),
+    Mutant(
+        "command-keeps-the-firm-in-the-dark",
+        "cli_operator.py",
+        "        tell_firm=tell_firm if config.redis.url else None,\n",
+        "",
+        "With ops dead the firm's kill stops one instance, and the standby takes over and quotes.",
+        ("run/test_operator_kill.py::test_the_firm_is_told_although_no_ops_process_lives",),
+    ),
+    Mutant(
+        "strangers-are-not-counted",
+        "ops/api.py",
+        "        if peer is None and not is_reading:\n",
+        "        if peer is None and found is not TokenFault.MISSING:\n",
+        "A web page in somebody's browser fills the disk that the journal needs.",
+        (
+            "ops/test_api_strangers.py::test_five_hundred_strangers_at_once_hold_up_no_kill_"
+            "and_fill_no_log",
+        ),
+    ),
+    Mutant(
+        "kill-line-taken-back",
+        "ops/scribe.py",
+        "        await asyncio.shield(loop.run_in_executor(self._thread, append))\n",
+        "        await loop.run_in_executor(self._thread, append)\n",
+        "A kill on a busy disk leaves no line, and nobody can say who killed.",
+        (
+            "ops/test_api_strangers.py::test_a_kill_behind_a_disk_that_strangers_keep_busy_i"
+            "s_answered_and_its_line_is_written",
+        ),
+    ),
+    Mutant(
+        "two-users-of-one-host",
+        "ops/two_people.py",
+        "        if not (pending.by.fingerprint or second.fingerprint):\n",
+        "        if not pending.by.name:\n",
+        "One person with sudo lifts what two people must.",
+        ("ops/test_two_people.py::test_two_users_that_only_the_kernel_names_are_one_person",),
     ),
     Mutant(
         "reset-by-the-same-person",

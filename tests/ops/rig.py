@@ -6,8 +6,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,9 @@ GREEKS = GreeksView(
 class Rig:
     """One daemon as ops sees it. Time stands still until a test moves it."""
 
-    def __init__(self, tmp_path: Path, rules: ResetRules) -> None:
+    def __init__(
+        self, tmp_path: Path, rules: ResetRules, sync: Callable[[int], None] = os.fsync
+    ) -> None:
         self.layout = Layout(runtime_dir=tmp_path / "r", state_dir=tmp_path / "s")
         self.layout.create()
         self.page = Page.create(self.layout.page, scopes=("BTC", "ETH"))
@@ -137,7 +140,7 @@ class Rig:
         tokens = TokenFile(self.tokens_path)
         self.plain: dict[str, str] = json.loads((tmp_path / "tokens.json.new").read_text())
         self.trader = TraderClient(self.layout.trader_socket, lambda line: None)
-        self.audit = AuditLog(self.layout.state_dir / "audit.jsonl")
+        self.audit = AuditLog(self.layout.state_dir / "audit.jsonl", sync=sync)
         self.scribe = Scribe(
             self.audit,
             build=IDENTITY.build,
@@ -272,9 +275,15 @@ def _require_documented(method: str, path: str, response: ClientResponse, answer
 
 @asynccontextmanager
 async def serving(
-    tmp_path: Path, *, persons: int = 1, cooldown_s: float = 0.0, is_open: bool = False
+    tmp_path: Path,
+    *,
+    persons: int = 1,
+    cooldown_s: float = 0.0,
+    is_open: bool = False,
+    sync: Callable[[int], None] = os.fsync,
 ) -> AsyncIterator[tuple[Rig, Door]]:
-    rig = Rig(tmp_path, ResetRules(persons=persons, cooldown_s=cooldown_s, clean_age_s=30.0))
+    rules = ResetRules(persons=persons, cooldown_s=cooldown_s, clean_age_s=30.0)
+    rig = Rig(tmp_path, rules, sync)
     rig.around.is_open = is_open
     await rig.link.start()
     connecting = asyncio.create_task(rig.trader.run())
