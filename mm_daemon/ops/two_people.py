@@ -1,6 +1,9 @@
 """What one person asked for and another must approve: kept in memory, for a while, a few at most.
 
 A restart of this process drops it, and whoever asked asks again.
+
+Two people are two names, of which at least one is told by its token. The kernel's word for a user
+of this host counts as one person, whichever user it names: whoever may become root is both.
 """
 
 from __future__ import annotations
@@ -95,6 +98,13 @@ class Waiting(Generic[T]):
             raise RefusedError(
                 "same_person",
                 f"{second.name} asked for this {kind}: another person must approve it",
+            )
+        if not (pending.by.fingerprint or second.fingerprint):
+            raise RefusedError(
+                "same_person",
+                f"{pending.by.name} and {second.name} both came by this host's socket without a"
+                " token, where one person can be either: one of the two must bring a token"
+                " (MM_TOKEN)",
             )
         return pending
 
