@@ -284,8 +284,8 @@ def test_every_command_has_json(name: str) -> None:
 def test_command_line_loads_nothing_heavy() -> None:
     """`kill` must start fast: importing the commands imports no numerics and no network."""
     code = (
-        "import sys, mm_daemon.cli, mm_daemon.run.operator\n"
-        "heavy = {'numpy', 'numba', 'scipy', 'aiohttp', 'onnxruntime', 'pyarrow', 'ccxt'}\n"
+        "import sys, mm_daemon.cli, mm_daemon.cli_operator\n"
+        "heavy = {'numpy', 'numba', 'scipy', 'aiohttp', 'onnxruntime', 'pyarrow', 'redis'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run(

@@ -59,7 +59,8 @@ def raise_everywhere(
     """Narrow whatever there is, of the whole daemon or of one underlying, and wake the trader;
     returns when the latch is on the disk.
 
-    Raises: OSError where the disk refuses; every page is narrowed all the same.
+    Raises: OSError where the disk refuses; every page is narrowed all the same. A guard that was
+    told by its kill file keeps the latch itself, so that the disk's refusal is its own to say.
     """
     page = live_page(layout)
     store = LatchStore(layout.latch, page)
@@ -70,7 +71,12 @@ def raise_everywhere(
         else:
             _narrow_leftover(layout, source, mask, reason, ts_ns, scope)
         wake(layout.wake)
-        generation = store.raise_latch(source, mask, reason, ts_ns=ts_ns, scope=scope)
+        try:
+            generation = store.raise_latch(source, mask, reason, ts_ns=ts_ns, scope=scope)
+        except OSError:
+            if not is_guard_told:
+                raise
+            generation = store.load().generation
         return Raised(generation, None, is_guard_told)
     generation = store.raise_page(source, mask, reason, ts_ns=ts_ns, scope=scope)
     wake(layout.wake)

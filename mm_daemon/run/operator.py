@@ -72,6 +72,8 @@ class Endpoint:
         connection = self._connect(timeout_s)
         headers = {"Content-Type": "application/json"}
         token = os.environ.get(AUTH_VARIABLE, "")
+        if not (token.isascii() and token.isprintable()):
+            raise OperatorError(f"{AUTH_VARIABLE} holds what no token does: set it anew")
         if token:
             headers["Authorization"] = f"Bearer {token}"
         try:
@@ -81,7 +83,7 @@ class Endpoint:
             response = connection.getresponse()
             text = response.read().decode()
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise OperatorError(f"no daemon answers at {self.where}: {error!r}") from error
+            raise OperatorError(f"no daemon answers at {self.where}: {error}") from error
         finally:
             connection.close()
         try:
@@ -92,6 +94,11 @@ class Endpoint:
             refusal = answer.get("error", text)
             raise OperatorError(f"{self.where}{path}: {response.status} {refusal}")
         return answer
+
+    @property
+    def named(self) -> str:
+        """The daemon as its directory and what named it, for people."""
+        return f"{self.origin} on {self.layout.runtime_dir}"
 
     @property
     def where(self) -> str:
@@ -210,16 +217,14 @@ def _by_api(endpoint: Endpoint, level: str, scope: str, reason: str) -> _Taken |
     body = {"level": level, "scope": scope, "reason": reason}
     try:
         answer = endpoint.request("POST", "/v1/kill", body, patience_s)
-    except OperatorError:
+        generation, problem = int(answer["generation"]), str(answer["problem"])
+        is_whole = not answer.get("firm_problem")
+    except (OperatorError, LookupError, TypeError, ValueError) as error:
+        # Whatever the answer is, a local daemon is killed without it.
         if endpoint.url:
-            raise
+            raise OperatorError(str(error)) from error
         return None
-    return _Taken(
-        int(answer["generation"]),
-        "api",
-        answer.get("problem", ""),
-        is_whole=not answer.get("firm_problem"),
-    )
+    return _Taken(generation, "api", problem, is_whole)
 
 
 def _followed(
@@ -230,7 +235,7 @@ def _followed(
     if taken.route == ROUTE_NONE:
         state, is_reached = "nothing is latched here", False
     elif taken.route == "file":
-        state = f"no daemon runs by {endpoint.origin}: it will start latched; {ELSEWHERE}"
+        state = f"no daemon runs by {endpoint.named}: it will start latched; {ELSEWHERE}"
         is_reached = False
     elif taken.route == "guard":
         is_reached = _wait_until(lambda: not endpoint.layout.kill_file.exists())
@@ -296,13 +301,13 @@ def _what_holds(endpoint: Endpoint, source: str, scope: str, ts_ns: int, error: 
         state = store.state()
     except OSError:
         hint = ": be the daemon's own user" if isinstance(error, PermissionError) else ""
-        why = f"whether a daemon runs by {endpoint.origin} cannot be seen ({error}){hint}"
+        why = f"whether a daemon runs by {endpoint.named} cannot be seen ({error}){hint}"
         return _Taken(0, ROUTE_NONE, f"nothing is latched: {why}", is_whole=False)
     entry = state.entry(source, scope)
     if entry is None or entry.ts_ns != ts_ns:
-        why = f"no daemon runs by {endpoint.origin}, and its latch file cannot be written ({error})"
+        why = f"no daemon runs by {endpoint.named}, and its latch file cannot be written ({error})"
         if page_is_owned(endpoint.layout.page):
-            why = f"neither page nor files of the daemon of {endpoint.origin} can be used ({error})"
+            why = f"neither page nor files of the daemon of {endpoint.named} can be used ({error})"
             why += ": send SIGUSR1 to its guard"
         return _Taken(0, ROUTE_NONE, f"nothing is latched: {why}; {ELSEWHERE}", is_whole=False)
     route = "file" if store.page is None else "page"

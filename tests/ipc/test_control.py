@@ -77,6 +77,21 @@ def test_kill_reaches_an_orphan_through_its_guards_leftover_page(layout: Layout)
     assert LatchStore(layout.latch, None).load().effective() == CANCEL_ALL
 
 
+def test_guard_that_was_told_has_the_kill_although_the_latch_file_is_refused(
+    layout: Layout,
+) -> None:
+    published_page(layout)
+    owner = PageOwner.claim(layout.page)
+    layout.page.write_bytes(b"garbage")
+    layout.latch.unlink()
+    layout.latch.mkdir()
+    raised = raise_everywhere(layout, OPERATOR, CANCEL_ALL, "smoke", ts_ns=2)
+    assert raised.is_guard_told
+    assert layout.kill_file.read_text() == "smoke\n"
+    assert owner is not None
+    owner.release()
+
+
 def test_kill_reaches_a_living_guard_whose_page_cannot_be_read(layout: Layout) -> None:
     """The guard keeps its own mapping and would mend the file by it, so the file is not enough."""
     published_page(layout)

@@ -171,7 +171,8 @@ def test_a_kill_that_reached_no_daemon_is_never_exit_0_and_says_so(
     result = house.kill(*more)
     assert result.exit_code == 3
     assert result.stdout.startswith("NOT killed")
-    assert f"no daemon runs by {house.config}: it will start latched" in result.stdout
+    named = f"{house.config} on {house.layout.runtime_dir}"
+    assert f"no daemon runs by {named}: it will start latched" in result.stdout
     assert "if one runs elsewhere it has NOT been killed" in result.stdout
     assert house.latch().load().entry(OPERATOR) is not None
 
@@ -245,6 +246,8 @@ def test_a_token_that_cannot_be_sent_stops_no_kill(
     assert house.kill("--no-wait").exit_code == 0
     assert page.permission == 0
     owner.release()
+    refused = run("status", named=house.config)
+    assert refused.stderr == "mm-daemon: MM_TOKEN holds what no token does: set it anew\n"
 
 
 # -- the firm --------------------------------------------------------------------------------------
