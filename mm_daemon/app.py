@@ -178,7 +178,10 @@ def _resolved(
         "spare_delay_s": guard.spare_delay_s if guard.spare else None,
         "stop_budget_s": guard.stop_budget_s,
         "run_for_s": for_seconds or None,
-        "journal": {"tape_bytes_max": int(config.daemon.tape_gib_max * (1 << 30))},
+        "journal": {
+            "tape_bytes_max": int(config.daemon.tape_gib_max * (1 << 30)),
+            "ledger_bytes_max": int(config.daemon.ledger_gib_max * (1 << 30)),
+        },
     }
 
 

@@ -54,6 +54,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Sockets, shared page and runtime kill file; empty = `<data_dir>/run`."""
     shard: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]{1,12}$")]
     tape_gib_max: Positive
+    ledger_gib_max: Positive
     log_level: Literal["debug", "info", "warning", "error"]
 
 

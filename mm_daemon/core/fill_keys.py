@@ -1,15 +1,23 @@
-"""What a trade of ours is known by, however often and by whatever way it is told."""
+"""What a trade of ours is known by, however often and by whatever way it is told.
+
+Keys outlast the process: all of them are on the ledger now and then, what is new with every
+checkpoint, so that neither grows with the trades of a day.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 from mm_daemon.domain.events import FillUnplaced
 from mm_daemon.domain.instruments import Instrument
 from mm_daemon.domain.orders import FillEvidence
+from mm_daemon.domain.outputs import SavedTrade
 
 FillKey = tuple[str, str, str, str]
 """(settlement currency, trade id, order id, leg). Venue and account are the books' own."""
+FRESH_MAX = 1_000
+"""Trades that one checkpoint tells of; after more of them all keys are due."""
 
 
 def key_of(instrument: Instrument, fill: FillEvidence) -> FillKey:
@@ -23,8 +31,10 @@ class FillKeys:
     def __init__(self) -> None:
         self.from_ns = 0
         """Venue time from which the keys are whole: an older trade may have been booked."""
-        self._trades: dict[FillKey, tuple[int, int]] = {}
+        self._trades: dict[FillKey, SavedTrade] = {}
         self._lots_by_order: dict[str, int] = {}
+        self.fresh: list[SavedTrade] = []
+        """Added since it was last emptied; one more than `FRESH_MAX` stands for any number."""
 
     def __contains__(self, key: FillKey) -> bool:
         return key in self._trades
@@ -38,27 +48,41 @@ class FillKeys:
         return self._lots_by_order.get(order_id, 0)
 
     def add(self, key: FillKey, ts_venue_ns: int, lots: int) -> None:
-        self._trades[key] = (ts_venue_ns, lots)
+        trade = self._trades[key] = key, ts_venue_ns, lots
         self._lots_by_order[key[2]] = self._lots_by_order.get(key[2], 0) + lots
+        if len(self.fresh) <= FRESH_MAX:
+            self.fresh.append(trade)
 
     def forget(self, horizon_ns: int) -> None:
-        """Drops what is older; such a trade can no longer be told from a duplicate."""
-        if horizon_ns <= self.from_ns:
-            return
-        kept = [(key, *trade) for key, trade in self._trades.items() if trade[0] >= horizon_ns]
-        self.restore(kept, horizon_ns)
+        """Drops what is older; such a trade can no longer be told from a duplicate.
 
-    def saved(self) -> list[tuple[FillKey, int, int]]:
-        """(key, venue time, lots) of each."""
-        return [(key, *trade) for key, trade in self._trades.items()]
+        A late one, told after younger trades, goes when they go: a walk over all keys would take
+        milliseconds out of the loop.
+        """
+        self.from_ns = max(self.from_ns, horizon_ns)
+        old = list(itertools.takewhile(lambda one: one[1] < horizon_ns, self._trades.values()))
+        for key, _, lots in old:
+            del self._trades[key]
+            left = self._lots_by_order.pop(key[2]) - lots
+            if left:
+                self._lots_by_order[key[2]] = left
 
-    def restore(self, saved: Iterable[tuple[FillKey, int, int]], from_ns: int) -> None:
+    def saved(self) -> list[SavedTrade]:
+        """Each of them, in the order in which they came."""
+        return list(self._trades.values())
+
+    def restore(self, saved: Iterable[SavedTrade], from_ns: int) -> None:
         """Takes up what was saved, in place of what is here."""
         self.from_ns = from_ns
         self._trades.clear()
         self._lots_by_order.clear()
+        self.take_up(saved)
+
+    def take_up(self, saved: Iterable[SavedTrade]) -> None:
+        """Adds what was saved and is not here."""
         for key, ts_venue_ns, lots in saved:
-            self.add(key, ts_venue_ns, lots)
+            if key not in self._trades:
+                self.add(key, ts_venue_ns, lots)
 
 
 def is_same(one: FillEvidence | FillUnplaced, other: FillEvidence | FillUnplaced) -> bool:

@@ -371,8 +371,9 @@ class Portfolio:
         self._pay(instrument.settle_currency, -premium_e8(instrument, lots, price_e8))
         self.position_lots[instrument_id] = held.lots
 
-    def checkpoint(self) -> bytes:
+    def checkpoint(self, *, with_keys: bool = True) -> bytes:
         """Everything a restart needs, by instrument name: ids do not survive a session."""
+        trades = self.keys.saved() if with_keys else []
         names = [instrument.name for instrument in self._catalog.instruments]
         empty = Holding()
         holdings = [
@@ -385,8 +386,8 @@ class Portfolio:
                 ],
                 cash_e8=self.cash_e8,
                 carried_session_e8=self.carried_session_e8,
-                keys=[(key, ts) for key, ts, _ in self.keys.saved()],
-                key_lots=[lots for _, _, lots in self.keys.saved()],
+                keys=[(key, ts) for key, ts, _ in trades],
+                key_lots=[lots for _, _, lots in trades],
                 newest_fill_ns=self.newest_fill_ns,
                 keys_from_ns=self.keys.from_ns,
                 settled_day=self._settled_day,

@@ -1,4 +1,8 @@
-"""What a restart takes over: the last checkpoint and the fills that the ledger holds since.
+"""What a restart takes over: the last checkpoint, the keys of a day's fills that are in it, and
+the fills that the ledger holds since.
+
+A checkpoint tells only of fills that are new since the one before. All keys are written now and
+then, some at a time, so that no step writes megabytes and a restart reads half an hour of ledger.
 
 The ledger survives the process; the venue says the rest in the reconcile that follows. Positions
 and cash come back exact; surfaces and trips come back so that quoting need not start from nothing.
@@ -8,14 +12,27 @@ from __future__ import annotations
 
 import msgspec
 
+from mm_daemon.core.fill_keys import FRESH_MAX
 from mm_daemon.core.portfolio import Booking
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.events import FillUnplaced
 from mm_daemon.domain.inputs import Start
-from mm_daemon.domain.outputs import AdjustRecord, CheckpointRecord, FillRecord, LedgerRecord
+from mm_daemon.domain.outputs import (
+    AdjustRecord,
+    CheckpointRecord,
+    FillRecord,
+    KeysRecord,
+    LedgerRecord,
+    SavedTrade,
+)
 from mm_daemon.domain.units import NS_PER_S, Ns
 
 CHECKPOINT_NS = 30 * NS_PER_S
+ALL_KEYS_NS = 1_800 * NS_PER_S
+KEYS_PER_RECORD = 1_000
+"""A third of a millisecond to write."""
+CHECKPOINT_BYTES_MAX = 4 << 20
+"""Far above any book of ours, and what a segment of the ledger takes."""
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -34,26 +51,58 @@ class Checkpoints:
     def __init__(self, state: EngineState) -> None:
         self._s = state
         self._due_ns = 0
+        self._all_keys_due_ns = 0
+        self._keys_left: list[SavedTrade] = []
+        """Of all keys, as they were when their writing began, those that are not written yet."""
 
     def want_now(self) -> None:
         self._due_ns = 0
 
     def poll(self, now_ns: Ns) -> None:
-        """Only from books that a reconcile found clean."""
+        """Only from books that a reconcile found clean; never while keys are being written."""
         s = self._s
-        if now_ns >= self._due_ns and s.portfolio.is_open and s.modes.is_reconciled:
-            self._due_ns = now_ns + CHECKPOINT_NS
+        if now_ns < self._due_ns or not s.portfolio.is_open or not s.modes.is_reconciled:
+            return
+        keys = s.portfolio.keys
+        is_first = not self._keys_left and (
+            now_ns >= self._all_keys_due_ns or len(keys.fresh) > FRESH_MAX
+        )
+        if is_first:
+            self._all_keys_due_ns = now_ns + ALL_KEYS_NS
             s.portfolio.forget_keys(now_ns)
-            s.outbox.put(checkpoint(s))
+            self._keys_left = keys.saved()
+            keys.fresh = []
+        if is_first or self._keys_left:
+            some = self._keys_left[:KEYS_PER_RECORD]
+            del self._keys_left[:KEYS_PER_RECORD]
+            s.outbox.put(KeysRecord(is_first=is_first, trades=some))
+        if not self._keys_left:
+            self._due_ns = now_ns + CHECKPOINT_NS
+            self._put(checkpoint(s, trades=keys.fresh))
+
+    def _put(self, record: CheckpointRecord) -> None:
+        """One that is too large leaves its trades to the next, and the last one standing."""
+        s = self._s
+        if (size := len(record.state)) > CHECKPOINT_BYTES_MAX:
+            s.outbox.log(
+                "critical", "checkpoint_too_large", bytes=size, bytes_max=CHECKPOINT_BYTES_MAX
+            )
+            return
+        s.outbox.put(record)
+        s.portfolio.keys.fresh = []
 
     def digest_words(self) -> tuple[object, ...]:
-        return (self._due_ns,)
+        return self._due_ns, self._all_keys_due_ns, len(self._keys_left)
 
 
-def checkpoint(state: EngineState) -> CheckpointRecord:
-    """The record to put on the ledger now; only once the books are open."""
+def checkpoint(state: EngineState, *, trades: list[SavedTrade] | None = None) -> CheckpointRecord:
+    """The record to put on the ledger now; only once the books are open.
+
+    trades: booked since the last one, where the ledger holds the keys of the others; None puts all
+    into the record.
+    """
     saved = Saved(
-        portfolio=state.portfolio.checkpoint(),
+        portfolio=state.portfolio.checkpoint(with_keys=trades is None),
         calibrator=state.calibrator.checkpoint(),
         breaker=state.breaker.checkpoint(),
         accounting=b"",
@@ -63,6 +112,7 @@ def checkpoint(state: EngineState) -> CheckpointRecord:
         next_sequence=max(state.client_ids.next_sequence, state.outbox.next_id),
         trades_since_venue_ns=dict(state.portfolio.newest_fill_ns),
         state=msgspec.msgpack.encode(saved),
+        trades=trades,
     )
 
 
@@ -109,6 +159,8 @@ def restore(state: EngineState, start: Start) -> int:
             state.absent.keep(record)
             book_known(state)
             applied += 1
+        elif isinstance(record, KeysRecord):
+            state.portfolio.keys.take_up(record.trades)
         elif isinstance(record, AdjustRecord):
             state.adjustments.book(record, state.portfolio, state.catalog)
     return applied

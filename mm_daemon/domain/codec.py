@@ -24,6 +24,7 @@ from mm_daemon.domain.outputs import (
     Drained,
     FillRecord,
     IntentRecord,
+    KeysRecord,
     LatchWanted,
     LedgerRecord,
     Log,
@@ -46,7 +47,14 @@ Record = tuple[int, int, bytes]
 """(record type, flags, payload)."""
 
 _StructuredOutput = Ask | Disconnect | LatchWanted | Log | Drained | LedgerRecord
-_LEDGER_TYPES = (IntentRecord, QuoteRecord, FillRecord, AdjustRecord, CheckpointRecord)
+_LEDGER_TYPES = (
+    IntentRecord,
+    QuoteRecord,
+    FillRecord,
+    AdjustRecord,
+    KeysRecord,
+    CheckpointRecord,
+)
 _FRAME_HEAD = struct.Struct("<BBQQQb")
 _encoder = msgspec.msgpack.Encoder()
 _input_decoder: msgspec.msgpack.Decoder[StructuredInput] = msgspec.msgpack.Decoder(StructuredInput)

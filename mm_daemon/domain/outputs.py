@@ -126,14 +126,31 @@ class AdjustRecord(msgspec.Struct, frozen=True, tag="adjust"):
     ts_venue_ns: int
 
 
+SavedTrade = tuple[tuple[str, str, str, str], int, int]
+"""(fill key, venue time, lots) of a trade that is in the books."""
+
+
+class KeysRecord(msgspec.Struct, frozen=True, tag="keys"):
+    """Ledger: some of the trades that are in the books. The one that `is_first` and those after it
+    are together all of them, once a checkpoint follows; later checkpoints go on from there."""
+
+    is_first: bool
+    trades: list[SavedTrade]
+
+
 class CheckpointRecord(msgspec.Struct, frozen=True, tag="checkpoint"):
     """Ledger: calibration state, counters and the newest applied venue times, for a restart."""
 
     next_sequence: int
     trades_since_venue_ns: dict[str, int]
     state: bytes
+    trades: list[SavedTrade] | None = None
+    """Booked since the checkpoint before, or since the keys that were written meanwhile; None =
+    `state` holds all by itself."""
 
 
-LedgerRecord = IntentRecord | QuoteRecord | FillRecord | AdjustRecord | CheckpointRecord
+LedgerRecord = (
+    IntentRecord | QuoteRecord | FillRecord | AdjustRecord | KeysRecord | CheckpointRecord
+)
 Ask = AskFit | AskInference | AskFactors
 Output = OutFrame | Ask | Disconnect | LatchWanted | Log | Drained | LedgerRecord

@@ -1,8 +1,11 @@
 """The guard's syncing thread: brings the trader's journal to the disk, a few milliseconds behind.
 
-It is not the watchdog, because a disk may make it wait for seconds. What it cannot do it says in
-the shared page, where the trader's gate finds it: a failed sync stays said until the guard starts
-again (the kernel forgets pages it failed to write), a full disk until there is room.
+It is not the watchdog, because a disk may make it wait for seconds. It prunes what is beyond the
+configured bounds, never what a restart would read, and looks once over every finished segment of
+the ledgers: a restart does not read the old ones, so damage there would else show only when
+somebody asks for the fills in them. What it cannot do it says in the shared page, where the
+trader's gate finds it: a failed sync stays said until the guard starts again (the kernel forgets
+pages it failed to write), a full disk until there is room.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from typing import Final
 from mm_daemon.guard.log import log
 from mm_daemon.ipc import ledger, tape
 from mm_daemon.ipc.journal import JournalError, JournalKeeper, prune
+from mm_daemon.ipc.journal_parts import Part
 from mm_daemon.ipc.page import JOURNAL_FAULT, JOURNAL_SYNC_MONO_NS, Page
+from mm_daemon.ipc.segments import segment_indices, segment_path
 from mm_daemon.ipc.session import sessions_of
 
 FAULT_NONE: Final = 0
@@ -28,14 +33,19 @@ _PRUNE_INTERVAL_S: Final = 5.0
 class JournalSyncer:
     """Keeps the journals of the trader's present session."""
 
-    def __init__(self, page: Page, interval_s: float, tape_bytes_max: int) -> None:
+    def __init__(
+        self, page: Page, interval_s: float, *, tape_bytes_max: int, ledger_bytes_max: int
+    ) -> None:
         self._page = page
         self._interval_s = interval_s
         self._tape_bytes_max = tape_bytes_max
+        self._ledger_bytes_max = ledger_bytes_max
         self._keepers: list[JournalKeeper] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._pruned_s = 0.0
+        self._looked_over: set[Path] = set()
+        self._why_kept = ""
         self._thread = threading.Thread(target=self._run, name="journal-sync", daemon=True)
 
     def start(self) -> None:
@@ -81,6 +91,8 @@ class JournalSyncer:
             sessions = sessions_of(keeper.directory.parent)
             for path in prune(sessions, tape.STEM, self._tape_bytes_max):
                 log("tape_pruned", path=str(path))
+            self._prune_ledger(sessions)
+            self._look_over_one(sessions)
         try:
             keeper.prepare()
         except JournalError as error:
@@ -89,6 +101,40 @@ class JournalSyncer:
             if self._page.words[JOURNAL_FAULT] == FAULT_SPACE:
                 self._page.words[JOURNAL_FAULT] = FAULT_NONE
                 log("journal_recovered")
+
+    def _prune_ledger(self, sessions: list[Path]) -> None:
+        try:
+            gone = prune(
+                sessions,
+                ledger.STEM,
+                self._ledger_bytes_max,
+                needed_from=lambda: ledger.needed_from(sessions),
+            )
+        except JournalError as error:
+            if self._why_kept != str(error):
+                self._why_kept = str(error)
+                log("ledger_not_pruned", detail=self._why_kept)
+            return
+        self._looked_over.difference_update(gone)
+        for path in gone:
+            log("ledger_pruned", path=str(path))
+
+    def _look_over_one(self, sessions: list[Path]) -> None:
+        """One a turn, some tens of milliseconds. The newest two of a session may be unfinished."""
+        finished = (
+            segment_path(session, ledger.STEM, index)
+            for session in sessions
+            for index in segment_indices(session, ledger.STEM)[:-2]
+        )
+        path = next((path for path in finished if path not in self._looked_over), None)
+        if path is None:
+            return
+        self._looked_over.add(path)
+        try:
+            for _ in Part(path, is_last=False):
+                pass
+        except JournalError as error:
+            log("ledger_damaged", detail=str(error))
 
     def _fail(self, fault: int, error: JournalError) -> None:
         if self._page.words[JOURNAL_FAULT] in (FAULT_SYNC, fault):

@@ -31,7 +31,7 @@
                                                       trader has reconciled; null = none is kept
       "stop_budget_s": float, "sweep_budget_s": float,
       "run_for_s": null | float,
-      "journal": {"sync_ms": int, "tape_bytes_max": int}
+      "journal": {"sync_ms": int, "tape_bytes_max": int, "ledger_bytes_max": int}
     }
 
 Everything from "metric_slots" on may be absent except "children". Every child gets, beside its own
@@ -110,6 +110,7 @@ class Settings:
     run_for_s: float | None = None
     sync_ms: int = 10
     tape_bytes_max: int = 8 << 30
+    ledger_bytes_max: int = 8 << 30
 
 
 def read_settings(path: Path) -> Settings:
@@ -196,6 +197,7 @@ def _settings(tree: _Tree) -> Settings:
         run_for_s=None if run_for_s is None else float(run_for_s),
         sync_ms=int(journal.number("sync_ms", 10)),
         tape_bytes_max=int(journal.number("tape_bytes_max", 8 << 30)),
+        ledger_bytes_max=int(journal.number("ledger_bytes_max", 8 << 30)),
     )
     journal.end()
     tree.end()

@@ -103,7 +103,12 @@ class Supervisor:
         wait_s = settings.sweep.wait_s if settings.sweep is not None else 0.0
         self._sweeps = SweepDesk(self._make_sweeper(), page, self._lease, wait_s)
         self._watchdog = WatchdogThread(page, settings.limits, WATCH_INTERVAL_S, self._on_watchdog)
-        self._syncer = JournalSyncer(page, settings.sync_ms / 1000, settings.tape_bytes_max)
+        self._syncer = JournalSyncer(
+            page,
+            settings.sync_ms / 1000,
+            tape_bytes_max=settings.tape_bytes_max,
+            ledger_bytes_max=settings.ledger_bytes_max,
+        )
         self._signals: list[int] = []
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._stage = Stage.RUNNING

@@ -234,7 +234,7 @@ class JournalKeeper:
         """
         for stem in self._stems:
             indices = segment_indices(self.directory, stem)
-            if indices and _is_used(segment_path(self.directory, stem, indices[-1])):
+            if indices and is_used(segment_path(self.directory, stem, indices[-1])):
                 newest = segment_path(self.directory, stem, indices[-1])
                 allocate_segment(self.directory, stem, indices[-1] + 1, newest.stat().st_size)
 
@@ -274,7 +274,7 @@ def recover(
     Raises: JournalCorruptError where damage in it has good records behind it.
     """
     indices = segment_indices(directory, stem)
-    while indices and not _is_used(segment_path(directory, stem, indices[-1])):
+    while indices and not is_used(segment_path(directory, stem, indices[-1])):
         segment_path(directory, stem, indices.pop()).unlink()
     if not indices:
         return None
@@ -307,11 +307,18 @@ def verify(directory: Path, stem: str) -> tuple[int, TornTail | None]:
         reader.close()
 
 
-def prune(oldest_first: Iterable[Path], stem: str, retain_bytes: int) -> list[Path]:
+def prune(
+    oldest_first: Iterable[Path],
+    stem: str,
+    retain_bytes: int,
+    *,
+    needed_from: Callable[[], Path | None] = lambda: None,
+) -> list[Path]:
     """Delete the oldest segments until what is left in all of these directories fits.
 
-    The newest two always stay: a writer has one open and the other is prepared for it. Returns
-    what went.
+    The newest two always stay: a writer has one open and the other is prepared for it. So does
+    what is not older than the segment that `needed_from` names, which is asked only where
+    something has to go. Returns what went.
     """
     paths = [
         segment_path(directory, stem, index)
@@ -319,9 +326,12 @@ def prune(oldest_first: Iterable[Path], stem: str, retain_bytes: int) -> list[Pa
         for index in segment_indices(directory, stem)
     ]
     total = sum(path.stat().st_size for path in paths)
-    gone = []
+    gone: list[Path] = []
+    if total <= retain_bytes:
+        return gone
+    needed = needed_from()
     for path in paths[:-2]:
-        if total <= retain_bytes:
+        if total <= retain_bytes or path == needed:
             break
         total -= path.stat().st_size
         path.unlink()
@@ -333,7 +343,7 @@ def _header_word(fd: int, index: int) -> int:
     return int.from_bytes(os.pread(fd, 8, index * 8), "little")
 
 
-def _is_used(path: Path) -> bool:
+def is_used(path: Path) -> bool:
     """Whether any record was begun in this segment."""
     segment = Segment(path, writable=False)
     try:
@@ -346,7 +356,7 @@ def _is_used(path: Path) -> bool:
 
 def _has_records_after(directory: Path, stem: str, index: int) -> bool:
     later = (i for i in segment_indices(directory, stem) if i > index)
-    return any(_is_used(segment_path(directory, stem, i)) for i in later)
+    return any(is_used(segment_path(directory, stem, i)) for i in later)
 
 
 def _trim(path: Path, end: int) -> None:
@@ -369,6 +379,7 @@ __all__ = [
     "JournalWriter",
     "Record",
     "TornTail",
+    "is_used",
     "prune",
     "recover",
     "verify",

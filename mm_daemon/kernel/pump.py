@@ -26,17 +26,25 @@ from mm_daemon.domain.codec import (
 from mm_daemon.domain.frames import OutFrame
 from mm_daemon.domain.inputs import HealthSample, Input, Withheld
 from mm_daemon.domain.outputs import (
+    AdjustRecord,
     AskFactors,
     AskFit,
     AskInference,
+    CheckpointRecord,
     Disconnect,
     Drained,
+    FillRecord,
+    IntentRecord,
+    KeysRecord,
     LatchWanted,
+    LedgerRecord,
     Log,
     Output,
+    QuoteRecord,
 )
 from mm_daemon.domain.permission import SWEEP
 from mm_daemon.domain.units import Ns
+from mm_daemon.ipc import ledger as ledger_file
 from mm_daemon.ipc.page import PROGRESS_JOURNAL, PROGRESS_STEP, SWEPT_GENERATION, Page
 from mm_daemon.ipc.segments import JournalError
 from mm_daemon.kernel.clock import Clock
@@ -81,7 +89,21 @@ class Hands(Protocol):
         ...
 
 
-LEDGER_RECORD_TYPE = 1
+_LEDGER_TYPES: dict[type[LedgerRecord], int] = {
+    IntentRecord: ledger_file.INTENT,
+    QuoteRecord: ledger_file.QUOTE,
+    FillRecord: ledger_file.FILL,
+    AdjustRecord: ledger_file.ADJUSTMENT,
+    KeysRecord: ledger_file.KEYS,
+    CheckpointRecord: ledger_file.CHECKPOINT,
+}
+
+
+def ledger_type(record: LedgerRecord) -> int:
+    """The type under which it lies on the ledger: a restart finds its beginning by these alone."""
+    if isinstance(record, KeysRecord) and record.is_first:
+        return ledger_file.KEYS_FIRST
+    return _LEDGER_TYPES[type(record)]
 
 
 class Pump:
@@ -179,7 +201,7 @@ class Pump:
                 self._waiting.append(Withheld(request_id=output.request_id, reason=reason))
         elif is_ledger_record(output):
             # A record lies on tape and ledger in the same bytes (`codec.encode_ledger`).
-            self._keep(ts_ns, payload)
+            self._keep(ts_ns, ledger_type(output), payload)
         elif isinstance(output, Log):
             self._hands.log(ts_ns, output)
         elif isinstance(output, AskFit | AskFactors | AskInference):
@@ -199,9 +221,9 @@ class Pump:
             return
         self._words[PROGRESS_JOURNAL] = self._steps
 
-    def _keep(self, ts_ns: Ns, payload: bytes) -> None:
+    def _keep(self, ts_ns: Ns, record_type: int, payload: bytes) -> None:
         try:
-            self._ledger.append(LEDGER_RECORD_TYPE, 0, ts_ns, payload)
+            self._ledger.append(record_type, 0, ts_ns, payload)
         except JournalError:
             self._journal_failed()
 

@@ -4,9 +4,9 @@ drained."""
 from __future__ import annotations
 
 import asyncio
-import itertools
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,11 +18,18 @@ import uvloop
 
 from mm_daemon.domain.codec import decode_ledger
 from mm_daemon.domain.inputs import Start
-from mm_daemon.domain.outputs import CheckpointRecord, IntentRecord, LedgerRecord, QuoteRecord
+from mm_daemon.domain.outputs import (
+    CheckpointRecord,
+    IntentRecord,
+    KeysRecord,
+    LedgerRecord,
+    QuoteRecord,
+)
 from mm_daemon.domain.params import Params
 from mm_daemon.domain.permission import OPERATOR, PRESETS
+from mm_daemon.ipc.journal_parts import Part, parts_newest_first
 from mm_daemon.ipc.latch import LatchStore
-from mm_daemon.ipc.ledger import Ledger, read_ledger
+from mm_daemon.ipc.ledger import STEM, Ledger, needed
 from mm_daemon.ipc.page import (
     FENCE_EPOCH,
     GENERATION_SEEN,
@@ -33,7 +40,7 @@ from mm_daemon.ipc.page import (
     Page,
     TraderState,
 )
-from mm_daemon.ipc.segments import Record
+from mm_daemon.ipc.segments import JournalError, Record
 from mm_daemon.ipc.session import machine_facts, previous_session, write_header
 from mm_daemon.ipc.tape import Tape
 from mm_daemon.ops.lease import life_epoch
@@ -55,7 +62,7 @@ class Recovered:
     next_sequence: int
     checkpoint: bytes
     records: tuple[LedgerRecord, ...]
-    """Everything after the last checkpoint, oldest first."""
+    """The keys of the last checkpoint, then what came after it but quotes, oldest first."""
 
 
 NOTHING_RECOVERED = Recovered(next_sequence=1, checkpoint=b"", records=())
@@ -159,53 +166,87 @@ def _kill_by_signal(latch: LatchStore) -> None:
 
 
 def recover(places: ChildPlaces) -> Recovered:
-    """Reads the earlier ledgers of the same venue. JournalError where one is corrupt."""
+    """Reads of the earlier ledgers of the same venue what a life needs; a torn tail is said on
+    standard error. JournalError where what is needed is corrupt or missing."""
 
-    def ledgers() -> Iterator[Iterable[Record]]:
+    def parts() -> Iterator[Part]:
         session: Path | None = places.session
         while session is not None:
             session = previous_session(places.data_dir, session)
             if session is not None and session.name >= places.sessions_since:
-                yield read_ledger(session)
+                yield from parts_newest_first(session, STEM)
 
-    return recovered_through(ledgers())
+    found = needed(parts())
+    recovered = recovered_from(found) if found else NOTHING_RECOVERED
+    for part in found:
+        if part.tail is not None:
+            sys.stderr.write(f"ledger: cut {part.tail}\n")
+    return recovered
 
 
-def recovered_through(newest_first: Iterable[Iterable[Record]]) -> Recovered:
-    """What earlier lives leave: the newest checkpoint, and every record since.
+def recovered_from(oldest_first: Iterable[Iterable[Record]]) -> Recovered:
+    """What the parts of earlier ledgers that are `needed` leave to the next life.
 
-    A life that died before its first checkpoint leaves the one it began with in a ledger further
-    back; a start that took the newest ledger alone would forget positions and fills.
+    The keys of trades go with the first checkpoint behind them: those written by a life that died
+    before it do not count, for its fills are not in the books of the checkpoint before.
     """
-    chain: list[Iterable[Record]] = []
-    for ledger in newest_first:
-        chain.insert(0, list(ledger))
-        recovered = recovered_from(itertools.chain.from_iterable(chain))
-        if recovered.checkpoint:
-            return recovered
-    return recovered_from(itertools.chain.from_iterable(chain)) if chain else NOTHING_RECOVERED
+    reading = _Reading()
+    for part in oldest_first:
+        for raw in part:
+            reading.take(decode_ledger(raw.payload))
+    return reading.recovered()
 
 
-def recovered_from(ledger: Iterable[Record]) -> Recovered:
-    """What records, oldest first, leave to the next life."""
-    checkpoint = b""
-    next_sequence = 1
-    records: list[LedgerRecord] = []
-    for raw in ledger:
-        record = decode_ledger(raw.payload)
+class _Reading:
+    """What was read of a ledger so far; it grows with what came after the last checkpoint only."""
+
+    def __init__(self) -> None:
+        self._checkpoint: CheckpointRecord | None = None
+        self._next_sequence = 1
+        self._since: list[LedgerRecord] = []
+        self._keys: list[KeysRecord] | None = None
+        """Of the checkpoint; None where their beginning was not met."""
+        self._newer_keys: list[KeysRecord] | None = None
+        """Met since: the next checkpoint goes on from these."""
+
+    def take(self, record: LedgerRecord) -> None:
         if isinstance(record, CheckpointRecord):
-            checkpoint = record.state
-            next_sequence = max(next_sequence, record.next_sequence)
-            records.clear()
-            continue
-        records.append(record)
-        if isinstance(record, IntentRecord | QuoteRecord):
-            next_sequence = max(next_sequence, record.request_id + 1)
-    return Recovered(
-        next_sequence=next_sequence + SEQUENCES_SKIPPED,
-        checkpoint=checkpoint,
-        records=tuple(records),
-    )
+            self._take_checkpoint(record)
+        elif isinstance(record, KeysRecord):
+            if record.is_first:
+                self._newer_keys = []
+            if self._newer_keys is not None:
+                self._newer_keys.append(record)
+        else:
+            if isinstance(record, IntentRecord | QuoteRecord):
+                self._next_sequence = max(self._next_sequence, record.request_id + 1)
+            if not isinstance(record, QuoteRecord):
+                self._since.append(record)
+
+    def _take_checkpoint(self, record: CheckpointRecord) -> None:
+        self._checkpoint = record
+        self._next_sequence = max(self._next_sequence, record.next_sequence)
+        self._since.clear()
+        if record.trades is None:
+            self._keys = []
+        elif self._newer_keys is not None:
+            self._keys = self._newer_keys
+        self._newer_keys = None
+        if self._keys is not None and record.trades:
+            self._keys.append(KeysRecord(is_first=False, trades=record.trades))
+
+    def recovered(self) -> Recovered:
+        """Raises: JournalError where the keys of the checkpoint are not there."""
+        if self._checkpoint is not None and self._keys is None:
+            raise JournalError(
+                "ledger: the newest checkpoint stands without the keys of its trades, expected"
+                " before it: restore the missing segments or move the sessions aside"
+            )
+        return Recovered(
+            next_sequence=self._next_sequence + SEQUENCES_SKIPPED,
+            checkpoint=self._checkpoint.state if self._checkpoint is not None else b"",
+            records=(*(self._keys or ()), *self._since),
+        )
 
 
 async def epoch_of_life(page: Page, life: int, stop: asyncio.Event) -> int:

@@ -31,9 +31,10 @@ from mm_daemon.domain.permission import OPERATOR, PRESETS, Clearer, LatchRefused
 from mm_daemon.domain.units import NS_PER_S
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.layout import Layout
+from mm_daemon.ipc.ledger import needed
 from mm_daemon.ipc.page import GENERATION_SEEN, PERMIT_DEADLINE_MONO_NS, SWEPT_GENERATION, Page
 from mm_daemon.kernel.clock import StampedClock
-from mm_daemon.run.live import recovered_through
+from mm_daemon.run.live import recovered_from
 from mm_daemon.run.simulation_guard import SimulatedGuard, Sweep
 from mm_daemon.run.simulation_journal import Journals
 from mm_daemon.run.simulation_net import Network
@@ -334,7 +335,7 @@ class Simulation:
     def _start_trader(self, incarnation: int) -> None:
         """What `run.live` does for one life."""
         clock = StampedClock(self._mono_ns, self.scheduler.now_ns + self.wall.error_ns)
-        recovered = recovered_through(reversed(self.journals.ledgers()))
+        recovered = recovered_from(needed(reversed(self.journals.ledgers())))
         if not recovered.checkpoint:
             self.adopted_at_ns = self.scheduler.now_ns
         session, tape, ledger = self.journals.open(self.scheduler.now_ns)

@@ -27,6 +27,14 @@ def page(tmp_path: Path) -> Iterator[Page]:
     page.close()
 
 
+def syncer_of(
+    page: Page, *, tape_bytes_max: int = TAPE_BYTES_MAX, ledger_bytes_max: int = TAPE_BYTES_MAX
+) -> JournalSyncer:
+    return JournalSyncer(
+        page, 1.0, tape_bytes_max=tape_bytes_max, ledger_bytes_max=ledger_bytes_max
+    )
+
+
 def header(path: Path) -> tuple[int, int]:
     segment = Segment(path, writable=False)
     try:
@@ -42,7 +50,7 @@ def test_what_is_marked_as_synced_was_and_a_disk_that_refuses_moves_no_mark(
     session.mkdir()
     ledger = Ledger(session, segment_bytes=8192)
     ledger.append(INTENT, 0, 1, b"intent")
-    syncer = JournalSyncer(page, 1.0, TAPE_BYTES_MAX)
+    syncer = syncer_of(page)
     syncer.follow(session)
     syncer._turn()
     path = segment_path(session, "ledger", 0)
@@ -70,7 +78,7 @@ def test_tapes_of_earlier_sessions_count_and_go_first(tmp_path: Path, page: Page
             tape.append(INTENT, 0, i, b"x" * 1000)
     before = segment_indices(newer, "tape")
     assert len(before) > 3
-    syncer = JournalSyncer(page, 1.0, 8192 * len(before))
+    syncer = syncer_of(page, tape_bytes_max=8192 * len(before))
     syncer.follow(newer)
     syncer._turn()
     assert segment_indices(older, "tape") == []

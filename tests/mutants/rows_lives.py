@@ -68,7 +68,7 @@ LIFE_MUTANTS = (
     Mutant(
         "lots-of-keys-not-saved",
         "core/portfolio.py",
-        "                key_lots=[lots for _, _, lots in self.keys.saved()],\n",
+        "                key_lots=[lots for _, _, lots in trades],\n",
         "",
         "The next crash after a checkpoint makes a break for good of such an order.",
         (
