@@ -1,4 +1,7 @@
-"""A restart after an expiry: what was held of options the venue lists no more is found again."""
+"""A restart takes over what the ledger holds, and what it holds stays small.
+
+After an expiry, what was held of options the venue lists no more is found again.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,24 @@ import msgspec
 from mm_daemon.core import warm_up
 from mm_daemon.core.absent_listings import ASK_AGAIN_NS, AbsentListings
 from mm_daemon.core.catalog import Catalog
+from mm_daemon.core.fill_keys import FRESH_MAX, FillKeys
 from mm_daemon.core.outbox import Outbox
-from mm_daemon.core.recovery import book_known, checkpoint, restore
+from mm_daemon.core.portfolio import Holding
+from mm_daemon.core.recovery import (
+    ALL_KEYS_NS,
+    CHECKPOINT_BYTES_MAX,
+    CHECKPOINT_NS,
+    KEYS_PER_RECORD,
+    Checkpoints,
+    book_known,
+    checkpoint,
+    restore,
+)
 from mm_daemon.core.state import EngineState
+from mm_daemon.domain.codec import encode_ledger
 from mm_daemon.domain.intents import ReadInstruments
 from mm_daemon.domain.orders import Lots, Side
-from mm_daemon.domain.outputs import FillRecord
+from mm_daemon.domain.outputs import CheckpointRecord, FillRecord, KeysRecord, Log, Output
 from mm_daemon.domain.units import NS_PER_S, Ns
 from tests.core.control_bench import state_of
 from tests.node.engine_world import Bench
@@ -89,3 +104,117 @@ def test_books_without_a_fill_are_read_from_their_opening() -> None:
     opened_ns = portfolio.read_from_ns("BTC")
     assert opened_ns is not None
     assert 0 < opened_ns <= bench.now
+
+
+class Saving:
+    """Checkpoints of books that hold a number of trades."""
+
+    def __init__(self, trades: int) -> None:
+        self.state = state_of(Bench().quoting())
+        self.keys = self.state.portfolio.keys
+        self.now_ns = self.keys.from_ns
+        self.checkpoints = Checkpoints(self.state)
+        self.told = 0
+        self.trade(trades)
+        self.state.outbox.take_outputs()
+
+    def trade(self, count: int) -> None:
+        for _ in range(count):
+            self.told += 1
+            key = ("BTC", f"BTC-{400_000_000 + self.told}", f"BTC-{9_000_000_000 + self.told}", "")
+            self.keys.add(key, self.now_ns, 1)
+
+    def poll(self, after_ns: int = 0) -> list[Output]:
+        self.now_ns += after_ns
+        self.checkpoints.poll(Ns(self.now_ns))
+        return self.state.outbox.take_outputs()
+
+
+def test_keys_are_written_some_at_a_time_and_the_checkpoint_follows_the_last() -> None:
+    saving = Saving(2 * KEYS_PER_RECORD + 5)
+    (first,) = saving.poll()
+    saving.trade(2)
+    (second,) = saving.poll()
+    third, saved = saving.poll()
+    written = [one for one in (first, second, third) if isinstance(one, KeysRecord)]
+    assert [one.is_first for one in written] == [True, False, False]
+    assert [len(one.trades) for one in written] == [KEYS_PER_RECORD, KEYS_PER_RECORD, 5]
+    assert isinstance(saved, CheckpointRecord)
+    assert saved.trades == saving.keys.saved()[-2:], "what came while they were written"
+    assert saving.poll() == []
+
+
+def test_a_checkpoint_tells_of_new_trades_alone_until_all_keys_are_due() -> None:
+    saving = Saving(3)
+    assert len(saving.poll()) == 2
+    saving.trade(4)
+    (saved,) = saving.poll(CHECKPOINT_NS)
+    assert isinstance(saved, CheckpointRecord)
+    assert saved.trades == saving.keys.saved()[-4:]
+    (saved,) = saving.poll(CHECKPOINT_NS)
+    assert isinstance(saved, CheckpointRecord)
+    assert saved.trades == []
+    keys, saved = saving.poll(ALL_KEYS_NS)
+    assert keys == KeysRecord(is_first=True, trades=saving.keys.saved())
+    saving.trade(FRESH_MAX + 1)
+    keys, *_ = saving.poll(CHECKPOINT_NS)
+    assert isinstance(keys, KeysRecord), "more than a checkpoint tells of"
+
+
+def test_no_record_of_a_day_of_fifty_thousand_trades_is_large() -> None:
+    saving = Saving(50_000)
+    records: list[Output] = []
+    while not (records and isinstance(records[-1], CheckpointRecord)):
+        records += saving.poll()
+    kept = [one for one in records if isinstance(one, KeysRecord | CheckpointRecord)]
+    assert len(kept) == 51
+    assert max(len(encode_ledger(one)) for one in kept) < 64 << 10
+    saving.trade(FRESH_MAX)
+    (saved,) = saving.poll(CHECKPOINT_NS)
+    assert isinstance(saved, CheckpointRecord)
+    assert len(encode_ledger(saved)) < 64 << 10
+
+
+def test_a_checkpoint_too_large_is_said_and_its_trades_wait_for_the_next() -> None:
+    saving = Saving(3)
+    saving.poll()
+    saving.trade(2)
+    name = "X" * (CHECKPOINT_BYTES_MAX + 1)
+    saving.state.portfolio.orphans[name] = Holding(lots=1)
+    (line,) = saving.poll(CHECKPOINT_NS)
+    assert isinstance(line, Log)
+    assert (line.level, line.event) == ("critical", "checkpoint_too_large")
+    del saving.state.portfolio.orphans[name]
+    (saved,) = saving.poll(CHECKPOINT_NS)
+    assert isinstance(saved, CheckpointRecord)
+    assert saved.trades == saving.keys.saved()[-2:]
+
+
+def test_a_restart_knows_the_trades_of_keys_and_checkpoints_and_books_none_again() -> None:
+    bench = Bench().quoting()
+    state = state_of(bench)
+    held = record_of(bench, 0, "t1", 3)
+    state.portfolio.book(held.fill)
+    saved = checkpoint(state, trades=[])
+    keys = KeysRecord(is_first=True, trades=state.portfolio.keys.saved())
+    tail = [keys, held, record_of(bench, 0, "t2", 2)]
+    start = msgspec.structs.replace(
+        bench.start, checkpoint=saved.state, ledger_tail=msgspec.msgpack.encode(tail)
+    )
+    again = EngineState(start, state.catalog, state.modes, Outbox(1))
+    restore(again, start)
+    assert again.portfolio.position_lots[0] == 5
+    assert again.portfolio.keys.lots_of(held.fill.order_id) == 5
+
+
+def test_a_trade_told_late_is_known_as_long_as_the_younger_ones_before_it() -> None:
+    keys = FillKeys()
+    for trade_id, ts_ns in (("young", 20), ("late", 5), ("younger", 30)):
+        keys.add(("BTC", trade_id, "o1", ""), ts_ns, 1)
+    keys.forget(10)
+    assert ("BTC", "late", "o1", "") in keys
+    keys.forget(25)
+    assert [key[1] for key, _, _ in keys.saved()] == ["younger"]
+    assert keys.lots_of("o1") == 1
+    keys.forget(40)
+    assert keys.lots_of("o1") == 0

@@ -1,4 +1,5 @@
-"""Syncing another process's journals: what is said to be on the disk is there."""
+"""Syncing another process's journals: what is said to be on the disk is there, and what goes is not
+needed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mm_daemon.guard.journal_sync import FAULT_NONE, FAULT_SYNC, JournalSyncer
-from mm_daemon.ipc.ledger import INTENT, Ledger
+from mm_daemon.ipc.ledger import CHECKPOINT, INTENT, KEYS_FIRST, QUOTE, Ledger
 from mm_daemon.ipc.page import JOURNAL_FAULT, JOURNAL_SYNC_MONO_NS, Page
 from mm_daemon.ipc.segments import (
     W_SYNCED_BYTES,
@@ -83,3 +84,60 @@ def test_tapes_of_earlier_sessions_count_and_go_first(tmp_path: Path, page: Page
     syncer._turn()
     assert segment_indices(older, "tape") == []
     assert segment_indices(newer, "tape") == before
+
+
+def ledger_of(session: Path, *types: int) -> Ledger:
+    """A ledger of records that fill a segment by sevens."""
+    session.mkdir(exist_ok=True)
+    ledger = Ledger(session, segment_bytes=8192)
+    for ts_ns, type_ in enumerate(types):
+        ledger.append(type_, 0, ts_ns, b"x" * 1000)
+    return ledger
+
+
+def test_ledgers_are_pruned_to_their_bound_but_never_what_a_restart_reads(
+    tmp_path: Path, page: Page
+) -> None:
+    older, newer = tmp_path / "1", tmp_path / "2"
+    quotes = [QUOTE] * 28
+    ledger_of(older, KEYS_FIRST, CHECKPOINT, *quotes)
+    ledger = ledger_of(newer, *quotes, KEYS_FIRST, *quotes, *quotes)
+    syncer = syncer_of(page, ledger_bytes_max=8192)
+    syncer.follow(newer)
+    syncer._turn()
+    whole = segment_indices(older, "ledger")
+    assert whole[0] == 0, "keys without a checkpoint behind them"
+    ledger.append(CHECKPOINT, 0, 99, b"x" * 1000)
+    syncer._prune_ledger([older, newer])
+    assert segment_indices(older, "ledger") == whole, "the checkpoint is not on the disk yet"
+    syncer._pruned_s = float("-inf")
+    syncer._turn()
+    assert segment_indices(older, "ledger") == []
+    assert segment_indices(newer, "ledger")[0] == 4, "from the keys on"
+
+
+def test_a_ledger_within_its_bound_is_kept_whole(tmp_path: Path, page: Page) -> None:
+    session = tmp_path / "1"
+    ledger_of(session, *[QUOTE] * 28, KEYS_FIRST, CHECKPOINT)
+    before = segment_indices(session, "ledger")
+    syncer = syncer_of(page, ledger_bytes_max=8192 * len(before))
+    syncer.follow(session)
+    syncer._turn()
+    assert segment_indices(session, "ledger")[:-1] == before, "and one that is prepared"
+
+
+def test_damage_in_an_old_segment_of_a_ledger_is_said_once(
+    tmp_path: Path, page: Page, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = tmp_path / "1"
+    ledger_of(session, *[QUOTE] * 35)
+    path = segment_path(session, "ledger", 1)
+    content = bytearray(path.read_bytes())
+    content[100] ^= 0xFF
+    path.write_bytes(content)
+    syncer = syncer_of(page)
+    for _ in range(5):
+        syncer._look_over_one([session])
+    said = [line for line in capsys.readouterr().err.splitlines() if "ledger_damaged" in line]
+    assert len(said) == 1
+    assert f"{path}: damaged at byte 64" in said[0]
