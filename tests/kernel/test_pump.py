@@ -21,9 +21,18 @@ from mm_daemon.domain.codec import (
 from mm_daemon.domain.frames import Conn, FrameKind, OutFrame
 from mm_daemon.domain.inputs import Flush, FrameIn, HealthSample, Input, Withheld
 from mm_daemon.domain.orders import Purpose
-from mm_daemon.domain.outputs import AskInference, IntentRecord, LatchWanted, Log, Output
+from mm_daemon.domain.outputs import (
+    AskInference,
+    CheckpointRecord,
+    IntentRecord,
+    KeysRecord,
+    LatchWanted,
+    Log,
+    Output,
+)
 from mm_daemon.domain.permission import PERMISSION_ALL, QUOTE, SWEEP
 from mm_daemon.domain.units import Lots, Ns, Side
+from mm_daemon.ipc.ledger import CHECKPOINT, INTENT, KEYS, KEYS_FIRST
 from mm_daemon.ipc.page import (
     LATCH,
     PERMIT_DEADLINE_MONO_NS,
@@ -200,6 +209,17 @@ def test_tape_holds_exactly_what_went_in_and_came_out(page: Page) -> None:
     assert [decode_output(*record) for record in tape[1:]] == [ORDER, FRAME]  # type: ignore[misc]
     ledger = [record for name, record in rig.log.lines if name == "ledger"]
     assert decode_ledger(ledger[0][2]) == ORDER  # type: ignore[index]
+
+
+def test_the_ledger_says_by_type_where_a_checkpoint_and_its_keys_stand(page: Page) -> None:
+    """What decides how far back a restart reads is there without knowing the payload's codec."""
+    trade = (("BTC", "t1", "o1", ""), 1, 1)
+    keys = [KeysRecord(is_first=is_first, trades=[trade]) for is_first in (True, False)]
+    saved = CheckpointRecord(next_sequence=1, trades_since_venue_ns={}, state=b"", trades=[])
+    rig = Rig(page, {Flush: [*keys, saved, ORDER]})
+    rig.pump.feed(Flush())
+    types = [record[0] for name, record in rig.log.lines if name == "ledger"]  # type: ignore[index]
+    assert types == [KEYS_FIRST, KEYS, CHECKPOINT, INTENT]
 
 
 def test_withheld_frame_comes_back_as_a_journaled_input_after_the_step(page: Page) -> None:

@@ -26,9 +26,9 @@ LIFE_MUTANTS = (
     ),
     Mutant(
         "start-takes-the-last-ledger-alone",
-        "run/live.py",
-        "        if recovered.checkpoint:\n            return recovered\n",
-        "        return recovered\n",
+        "ipc/ledger.py",
+        "        found.insert(0, part)\n",
+        "        found.insert(0, part)\n        break\n",
         "A life that died before its first checkpoint takes positions and fills with it.",
         (
             "run/test_recover.py::test_a_life_that_died_before_its_first_checkpoint_hands_on_the"
@@ -46,12 +46,132 @@ LIFE_MUTANTS = (
     Mutant(
         "records-after-the-checkpoint-forgotten",
         "run/live.py",
-        "            records.clear()\n            continue\n        records.append(record)\n",
-        "            records.clear()\n            continue\n        records.clear()\n",
+        "                self._since.append(record)\n",
+        "                self._since.clear()\n",
         "Fills booked after the last checkpoint are lost by a crash.",
         (
             "run/test_recover.py::test_a_life_that_died_before_its_first_checkpoint_hands_on_the"
             "_one_it_began_with",
+        ),
+    ),
+    Mutant(
+        "start-reads-all-there-is",
+        "ipc/ledger.py",
+        "(mark == KEYS_FIRST and is_checkpointed)",
+        "(mark == KEYS_FIRST and not is_checkpointed)",
+        "After weeks a crash costs minutes and gigabytes before anything is hedged.",
+        (
+            "run/test_recover.py::test_a_start_reads_nothing_older_than_the_keys_of_the_newest"
+            "_checkpoint",
+        ),
+    ),
+    Mutant(
+        "first-keys-not-marked",
+        "kernel/pump.py",
+        "    if isinstance(record, KeysRecord) and record.is_first:\n",
+        "    if isinstance(record, KeysRecord) and not record.trades:\n",
+        "Every start reads all there is, and after a pruning none succeeds.",
+        (
+            "kernel/test_pump.py::test_the_ledger_says_by_type_where_a_checkpoint_and_its_keys"
+            "_stand",
+        ),
+    ),
+    Mutant(
+        "keys-of-no-checkpoint-taken",
+        "run/live.py",
+        "                self._newer_keys = []\n",
+        "                self._newer_keys = self._keys = []\n",
+        "Keys that a life wrote before it died hide fills that no checkpoint holds yet.",
+        (
+            "run/test_recover.py::test_whatever_was_written_each_fill_is_known_once_and_as_if_read"
+            "_from_the_beginning",
+        ),
+    ),
+    Mutant(
+        "trades-of-later-checkpoints-left",
+        "run/live.py",
+        "        if self._keys is not None and record.trades:\n",
+        "        if self._keys is None and record.trades:\n",
+        "A trade of before the crash that the venue tells again is booked again.",
+        (
+            "run/test_recover.py::test_whatever_was_written_each_fill_is_known_once_and_as_if_read"
+            "_from_the_beginning",
+        ),
+    ),
+    Mutant(
+        "checkpoint-without-keys-taken",
+        "run/live.py",
+        "        if self._checkpoint is not None and self._keys is None:\n",
+        "        if self._checkpoint is None and self._keys is None:\n",
+        "Where the ledger was cut by hand a day's trades may be booked twice.",
+        ("run/test_recover.py::test_a_checkpoint_without_its_keys_is_refused",),
+    ),
+    Mutant(
+        "missing-segment-passed-over",
+        "ipc/journal_parts.py",
+        "    if expected >= 0:\n",
+        "    if expected > 1_000:\n",
+        "A ledger with a hole is taken for a whole one, and its fills never happened.",
+        ("run/test_recover.py::test_a_missing_segment_of_what_is_needed_is_refused_by_name",),
+    ),
+    Mutant(
+        "needed-ledger-pruned",
+        "guard/journal_sync.py",
+        "                needed_from=lambda: ledger.needed_from(sessions),\n",
+        "",
+        "A bound set too low deletes what the next start needs.",
+        (
+            "guard/test_journal_sync.py::test_ledgers_are_pruned_to_their_bound_but_never_what_a"
+            "_restart_reads",
+        ),
+    ),
+    Mutant(
+        "unsynced-checkpoint-trusted",
+        "ipc/ledger.py",
+        "is_synced=True",
+        "is_synced=False",
+        "The host goes down: the checkpoint is lost, and the one before it was just deleted.",
+        (
+            "guard/test_journal_sync.py::test_ledgers_are_pruned_to_their_bound_but_never_what_a"
+            "_restart_reads",
+        ),
+    ),
+    Mutant(
+        "old-damage-unsaid",
+        "guard/journal_sync.py",
+        '            log("ledger_damaged", detail=str(error))\n',
+        "            assert error\n",
+        "Fills of last week are gone, and the accountant is the first to know.",
+        ("guard/test_journal_sync.py::test_damage_in_an_old_segment_of_a_ledger_is_said_once",),
+    ),
+    Mutant(
+        "all-keys-in-every-checkpoint",
+        "core/recovery.py",
+        "with_keys=trades is None",
+        "with_keys=True",
+        "A busy day writes megabytes each half minute, and quotes stand still meanwhile.",
+        ("core/test_recovery.py::test_no_record_of_a_day_of_fifty_thousand_trades_is_large",),
+    ),
+    Mutant(
+        "trades-between-keys-and-checkpoint-lost",
+        "core/recovery.py",
+        "trades=keys.fresh))",
+        "trades=[]))",
+        "What filled while keys were written is booked once more when the venue tells it again.",
+        (
+            "core/test_recovery.py::test_keys_are_written_some_at_a_time_and_the_checkpoint"
+            "_follows_the_last",
+        ),
+    ),
+    Mutant(
+        "too-large-a-checkpoint-written",
+        "core/recovery.py",
+        "        if (size := len(record.state)) > CHECKPOINT_BYTES_MAX:\n",
+        "        if (size := len(record.state)) > 1 << 40:\n",
+        "The journal refuses it, and all quoting ends until somebody resets.",
+        (
+            "core/test_recovery.py::test_a_checkpoint_too_large_is_said_and_its_trades_wait_for"
+            "_the_next",
         ),
     ),
     Mutant(
