@@ -68,6 +68,7 @@ CONTROLS = (
     "start",
 )
 PAGE_EVENTS = (
+    "checkpoint_too_large",
     "control_tripped",
     "flatten",
     "flatten_needs_a_person",
