@@ -68,7 +68,7 @@ def needed(newest_first: Iterable[Records]) -> list[Records]:
 
 def needed_from(oldest_first: Sequence[Path]) -> Path | None:
     """The oldest segment of these sessions that a restart would read if the host went down now;
-    None where it would need all.
+    None where they hold no records.
 
     Raises: JournalError where a segment is missing before a whole checkpoint is found.
     """

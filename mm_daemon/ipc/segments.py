@@ -249,7 +249,7 @@ def find_end(
         return end, None
     reason = "a checksum fails" if segment.length_at(end) else "no record starts here"
     if is_short or _is_before_good_record(segment, end, last):
-        if end < segment.words[W_SYNCED_BYTES] or _written_this_boot(segment):
+        if end < segment.words[W_SYNCED_BYTES] or written_this_boot(segment):
             raise JournalCorruptError(segment.path, end, reason)
         reason += ", never synced before the host went down"
     return end, TornTail(segment.path, end, last - end, reason)
@@ -282,6 +282,7 @@ def _is_before_good_record(segment: Segment, bad: int, last: int) -> bool:
     return False
 
 
-def _written_this_boot(segment: Segment) -> bool:
+def written_this_boot(segment: Segment) -> bool:
+    """Whether the host has been up since this segment was made."""
     start = W_BOOT_ID * 8
     return segment.mapped[start : start + 16] == boot_id()

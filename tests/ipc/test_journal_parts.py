@@ -6,7 +6,14 @@ import pytest
 
 from mm_daemon.ipc.journal import JournalKeeper, JournalReader, JournalWriter
 from mm_daemon.ipc.journal_parts import parts_newest_first
-from mm_daemon.ipc.segments import JournalCorruptError, JournalError, segment_path
+from mm_daemon.ipc.segments import (
+    W_BOOT_ID,
+    W_SYNCED_BYTES,
+    JournalCorruptError,
+    JournalError,
+    Segment,
+    segment_path,
+)
 
 SEGMENT_BYTES = 4096
 
@@ -76,3 +83,41 @@ def test_a_journal_of_no_records_has_no_parts(tmp_path: Path) -> None:
     written(tmp_path, 0)
     assert list(parts_newest_first(tmp_path, "j")) == []
     assert list(parts_newest_first(tmp_path / "absent", "j")) == []
+
+
+def of_an_earlier_boot(path: Path, synced_bytes: int | None = None) -> None:
+    segment = Segment(path, writable=True)
+    segment.words[W_BOOT_ID] ^= 1
+    if synced_bytes is not None:
+        segment.words[W_SYNCED_BYTES] = synced_bytes
+    segment.close()
+
+
+@pytest.mark.parametrize("hole", range(5))
+def test_what_lies_behind_a_hole_of_a_host_crash_is_lost_as_a_whole(
+    tmp_path: Path, hole: int
+) -> None:
+    """A checkpoint behind it would stand without the trades that were in the hole."""
+    written(tmp_path)
+    JournalKeeper(tmp_path, ["j"]).sync()
+    for index in range(5):
+        of_an_earlier_boot(segment_path(tmp_path, "j", index), 0 if index >= hole else None)
+    spoil(segment_path(tmp_path, "j", hole), 700)
+    whole = list(JournalReader(tmp_path, "j"))
+    assert whole[-1].ts_ns == hole * 7
+    parts = list(parts_newest_first(tmp_path, "j"))
+    assert [record for part in reversed(parts) for record in part] == whole
+    assert parts[0].tail is not None
+    assert parts[0].tail.offset == 584
+
+
+def test_the_same_hole_is_damage_where_the_disk_once_had_it_whole(tmp_path: Path) -> None:
+    written(tmp_path)
+    JournalKeeper(tmp_path, ["j"]).sync()
+    for index in range(5):
+        of_an_earlier_boot(segment_path(tmp_path, "j", index))
+    spoil(segment_path(tmp_path, "j", 2), 700)
+    parts = list(parts_newest_first(tmp_path, "j"))
+    assert len(parts) == 5
+    with pytest.raises(JournalCorruptError):
+        list(parts[2])

@@ -115,6 +115,17 @@ LIFE_MUTANTS = (
         ("run/test_recover.py::test_a_missing_segment_of_what_is_needed_is_refused_by_name",),
     ),
     Mutant(
+        "checkpoint-behind-a-hole-taken",
+        "ipc/journal_parts.py",
+        "        if part.tail is not None:\n            kept",
+        "        if part.tail is None:\n            kept",
+        "After a loss of power trades of the lost pages are booked twice.",
+        (
+            "ipc/test_journal_parts.py::test_what_lies_behind_a_hole_of_a_host_crash_is_lost_as_a"
+            "_whole",
+        ),
+    ),
+    Mutant(
         "needed-ledger-pruned",
         "guard/journal_sync.py",
         "                needed_from=lambda: ledger.needed_from(sessions),\n",
