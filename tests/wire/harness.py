@@ -472,6 +472,7 @@ def config_text(directory: Path, venue_port: int, *, underlyings: int = 1, **key
         "control_listen": f"127.0.0.1:{control}",
         "metrics_listen": f"127.0.0.1:{metrics}",
         "tape_gib_max": 1.0,
+        "ledger_gib_max": 64.0,  # a thousand killed lives, two segments each, and all are judged
         "reset_persons": 1,
         "reset_cooldown_s": 0.0,
         "directory": "models" if (ROOT / "models").is_dir() else "",
