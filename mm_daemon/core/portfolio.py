@@ -6,10 +6,9 @@ Booking a fill and remembering its key are one act. What cannot be booked (an in
 know yet, a trade older than the keys we keep) is parked where it is seen and blocks readiness; it
 is never dropped and never marked as seen.
 
-A holding keeps the value it was opened at instead of a price, so profit is a difference of values,
-exact to 1e-18; a second basis restarts at each session settlement, as at the venue. Options move
-cash at once; futures earn a session result that settlement turns into cash. The venue's view of
-equity is `equity(currency, marks_e8)`: to be compared only with marks of the same stamp.
+Options move cash at once; futures earn a session result that settlement turns into cash. The
+venue's view of equity is `equity(currency, marks_e8)`: to be compared only with marks of the same
+stamp.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ import numpy as np
 from mm_daemon.core.catalog import Catalog, Ints
 from mm_daemon.core.fill_keys import FillKey, FillKeys, is_same, key_of
 from mm_daemon.core.funding import NS_PER_US, UNIT_TO_E18, FundingMeter
+from mm_daemon.core.holding import Holding, session_of, session_start_ns
 from mm_daemon.core.money import (
     E10,
     amount_e8,
@@ -40,11 +40,12 @@ from mm_daemon.core.money import (
 from mm_daemon.domain.events import FillUnplaced
 from mm_daemon.domain.instruments import Instrument
 from mm_daemon.domain.orders import AccountEvidence, FillEvidence, PositionEvidence
-from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, CoinE8, Ns, Side
+from mm_daemon.domain.units import NS_PER_DAY, NS_PER_MS, NS_PER_S, CoinE8, Ns, Side
 
 KEYS_KEPT_NS = NS_PER_DAY
 RECENT_FILLS = 20_000
-SETTLEMENT_OF_DAY_NS = 8 * 3_600 * NS_PER_S
+SETTLING_NS = 60 * NS_PER_S
+"""After 08:00 UTC: what the venue states then may be of the session before its settlement."""
 
 
 class Booking(Enum):
@@ -55,22 +56,6 @@ class Booking(Enum):
     PARKED_INSTRUMENT = "parked_instrument"
     PARKED_OLD = "parked_old"
     """Older than the keys that are kept, so it cannot be told from a duplicate."""
-
-
-class Holding(msgspec.Struct):
-    """One position; the session fields restart at each session settlement."""
-
-    lots: int = 0
-    cost_e18: int = 0
-    realized_e18: int = 0
-    session_cost_e18: int = 0
-    session_realized_e18: int = 0
-    session_funding_e18: int = 0
-    funding_e18: int = 0
-    """Running total of funding, received positive, as the venue counts it for this position."""
-    funding_unit_e30: int = 0
-    """The meter when this holding last looked at it."""
-    fees_e8: int = 0
 
 
 class Equity(msgspec.Struct, frozen=True):
@@ -147,8 +132,7 @@ class Portfolio:
 
     def is_carried(self, instrument_id: int) -> bool:
         """Whether anything of it is still in our equity besides cash."""
-        held = self._holdings[instrument_id]
-        return bool(held.lots or held.session_realized_e18 or held.session_funding_e18)
+        return self._holdings[instrument_id].is_carried
 
     def average_price_e8(self, instrument_id: int) -> int:
         held = self._holdings[instrument_id]
@@ -209,34 +193,42 @@ class Portfolio:
         if meter is None:
             instrument = self._catalog.instruments[instrument_id]
             meter = self._meters[instrument_id] = FundingMeter(instrument.is_inverse)
-        meter.update(mark_e8, index_e8, ts_venue_ns // NS_PER_US)
         self._take_funding(instrument_id, ts_venue_ns)
+        meter.update(mark_e8, index_e8, ts_venue_ns // NS_PER_US)
 
-    def _take_funding(self, instrument_id: int, ts_venue_ns: Ns) -> None:
-        """Brings the funding of a holding up to date: before its size or basis changes."""
+    def _take_funding(self, instrument_id: int, ts_venue_ns: int) -> None:
+        """Brings the funding of a holding up to date: before its size, its basis or the rate
+        changes, and where a session of the venue begins."""
+        held, session = self._holdings[instrument_id], session_of(ts_venue_ns)
+        if session > held.funding_session:
+            self._accrue(instrument_id, held, session_start_ns(session))
+            held.funding_e18, held.funding_session = 0, session
+        self._accrue(instrument_id, held, ts_venue_ns)
+
+    def _accrue(self, instrument_id: int, held: Holding, ts_venue_ns: int) -> None:
         meter = self._meters.get(instrument_id)
         if meter is None:
             return
         meter.advance(ts_venue_ns // NS_PER_US)
-        held = self._holdings[instrument_id]
         rise_e30 = meter.cumulative_e30 - held.funding_unit_e30
         held.funding_unit_e30 = meter.cumulative_e30
         if rise_e30 and held.lots:
             amount = amount_e8(self._catalog.instruments[instrument_id], held.lots)
-            self._add_funding(held, -div_half_even(amount * rise_e30, UNIT_TO_E18))
-
-    @staticmethod
-    def _add_funding(held: Holding, received_e18: int) -> None:
-        held.session_funding_e18 += received_e18
-        held.funding_e18 += received_e18
+            held.fund(-div_half_even(amount * rise_e30, UNIT_TO_E18))
 
     def on_funding(self, evidence: PositionEvidence) -> None:
-        """Takes the venue's running total of funding where ours is not the same to 1e-8."""
-        held = self._holdings[evidence.instrument_id]
+        """Takes the venue's funding of its present session where ours is not the same to 1e-8.
+        What it states about the time of a settlement may be of either session: it waits for the
+        next statement, and so does what is older than the session that we follow."""
+        held, session = self._holdings[evidence.instrument_id], session_of(evidence.ts_venue_ns)
+        is_settling = evidence.ts_venue_ns - session_start_ns(session) < SETTLING_NS
+        if is_settling or session < held.funding_session:
+            return
+        self._take_funding(evidence.instrument_id, evidence.ts_venue_ns)
         stated = evidence.realized_funding_e8
         if div_half_even(held.funding_e18, E10) != stated:
             self.funding_corrections += 1
-            self._add_funding(held, stated * E10 - held.funding_e18)
+            held.fund(stated * E10 - held.funding_e18)
 
     def settle_session(self, instrument_id: int, price_e8: int, ts_venue_ns: Ns) -> CoinE8:
         """Pays the session result of one future into cash and makes `price_e8` its new basis."""
@@ -244,7 +236,7 @@ class Portfolio:
         assert not instrument.is_option, instrument.name
         held = self._holdings[instrument_id]
         self._take_funding(instrument_id, ts_venue_ns)
-        paid = CoinE8(div_half_even(self._session_e18(instrument, held, price_e8), E10))
+        paid = CoinE8(div_half_even(held.session_e18(instrument, price_e8), E10))
         self._pay(instrument.settle_currency, paid)
         held.session_realized_e18 = 0
         held.session_funding_e18 = 0
@@ -255,7 +247,7 @@ class Portfolio:
         """After 08:00 UTC, when sessions are settled, takes the balances that the venue states:
         once a day, and not on the first sight of an account. Returns what moved."""
         newest_ns = max((account.ts_venue_ns for account in accounts), default=0)
-        day = (newest_ns - SETTLEMENT_OF_DAY_NS) // NS_PER_DAY
+        day = session_of(newest_ns)
         is_due = 0 <= self._settled_day < day
         if is_due and self._is_undelivered(newest_ns):  # the payment is in these balances already
             return {}
@@ -292,7 +284,7 @@ class Portfolio:
             result_e18 = payoff_e18(instrument, held.lots, delivery_price_e8)
             held.realized_e18 += result_e18 - held.cost_e18
         else:
-            result_e18 = self._session_e18(instrument, held, delivery_price_e8)
+            result_e18 = held.session_e18(instrument, delivery_price_e8)
             value = value_e18(instrument, held.lots, delivery_price_e8) if held.lots else 0
             held.realized_e18 += value - held.cost_e18
         fee = delivery_fee_e8(instrument, held.lots, delivery_price_e8) if held.lots else 0
@@ -318,7 +310,7 @@ class Portfolio:
             if instrument.is_option:
                 options_e18 += value_e18(instrument, held.lots, int(marks_e8[id_]))
             elif self.is_carried(id_):
-                futures_e18 += self._session_e18(instrument, held, int(marks_e8[id_]))
+                futures_e18 += held.session_e18(instrument, int(marks_e8[id_]))
         carried = self.carried_session_e8.get(currency, 0)
         return Equity(
             balance_e8=CoinE8(self.cash_e8.get(currency, 0)),
@@ -359,6 +351,7 @@ class Portfolio:
                 cost_e18=cost,
                 session_cost_e18=0 if instrument.is_option else basis,
                 funding_e18=position.realized_funding_e8 * E10,
+                funding_session=session_of(position.ts_venue_ns),
             )
             self._install(position.instrument_id, held)
 
@@ -367,7 +360,7 @@ class Portfolio:
         reconcile. A second adjustment of the same size the other way reverses it."""
         instrument = self._catalog.instruments[instrument_id]
         held = self._holdings[instrument_id]
-        self._trade(instrument, held, lots, price_e8)
+        held.trade(instrument, lots, price_e8)
         self._pay(instrument.settle_currency, -premium_e8(instrument, lots, price_e8))
         self.position_lots[instrument_id] = held.lots
 
@@ -382,7 +375,7 @@ class Portfolio:
         return msgspec.msgpack.encode(
             _Saved(
                 holdings=[
-                    (name, _as_text(held)) for name, held in (*holdings, *self.orphans.items())
+                    (name, held.saved()) for name, held in (*holdings, *self.orphans.items())
                 ],
                 cash_e8=self.cash_e8,
                 carried_session_e8=self.carried_session_e8,
@@ -412,8 +405,11 @@ class Portfolio:
         self.resize(self._catalog)
 
     def forget_keys(self, now_venue_ns: Ns) -> None:
-        """Drops the keys of trades older than a day; an older trade is parked from then on."""
-        self.keys.forget(now_venue_ns - KEYS_KEPT_NS)
+        """Drops the keys of trades older than a day, and than all that waits: an older trade is not
+        read again, and parked where it is told."""
+        waiting_ns = [fill.ts_venue_ns for fill in self.parked]
+        horizon_ns = min([now_venue_ns - KEYS_KEPT_NS, *waiting_ns])
+        self.keys.forget(horizon_ns // NS_PER_MS * NS_PER_MS)
 
     def digest(self) -> bytes:
         parked = msgspec.msgpack.encode(self.parked)
@@ -424,7 +420,7 @@ class Portfolio:
         held = self._holdings[instrument.id]
         self._take_funding(instrument.id, fill.ts_venue_ns)
         signed = fill.lots if fill.side is Side.BUY else -fill.lots
-        self._trade(instrument, held, signed, fill.price_e8)
+        held.trade(instrument, signed, fill.price_e8)
         self.recent.append(fill)
         self.booked += 1
         self._pay(instrument.settle_currency, -premium_e8(instrument, signed, fill.price_e8))
@@ -441,37 +437,6 @@ class Portfolio:
         if expected != fill.fee_e8:
             self.fee_mismatches += 1
 
-    @staticmethod
-    def _trade(instrument: Instrument, held: Holding, lots: int, price_e8: int) -> None:
-        """Closes what opposes the position at its cost, then opens the rest at the price."""
-        closing = 0
-        if held.lots and (held.lots > 0) != (lots > 0):
-            closing = min(abs(held.lots), abs(lots)) * (1 if lots > 0 else -1)
-            proceeds = -value_e18(instrument, closing, price_e8)
-            cost = div_half_even(held.cost_e18 * abs(closing), abs(held.lots))
-            session = div_half_even(held.session_cost_e18 * abs(closing), abs(held.lots))
-            held.lots += closing
-            held.cost_e18 -= cost
-            held.realized_e18 += proceeds - cost
-            if not instrument.is_option:
-                held.session_cost_e18 -= session
-                held.session_realized_e18 += proceeds - session
-        opening = lots - closing
-        if opening:
-            opened = value_e18(instrument, opening, price_e8)
-            held.lots += opening
-            held.cost_e18 += opened
-            if not instrument.is_option:
-                held.session_cost_e18 += opened
-
-    @staticmethod
-    def _session_e18(instrument: Instrument, held: Holding, price_e8: int) -> int:
-        """Realised, unrealised and funding since the last session settlement."""
-        unrealized = 0
-        if held.lots:
-            unrealized = value_e18(instrument, held.lots, price_e8) - held.session_cost_e18
-        return held.session_realized_e18 + unrealized + held.session_funding_e18
-
     def _install(self, instrument_id: int, held: Holding) -> None:
         self._holdings[instrument_id] = held
         self.position_lots[instrument_id] = held.lots
@@ -487,10 +452,3 @@ class Portfolio:
     def _park(self, fill: FillEvidence) -> None:
         if fill not in self.parked:
             self.parked.append(fill)
-
-
-def _as_text(held: Holding) -> list[str]:
-    """Fields as decimal text. The meter of funding starts anew with the process, and so does where
-    the holding has read it."""
-    kept = msgspec.structs.replace(held, funding_unit_e30=0)
-    return [str(part) for part in msgspec.structs.astuple(kept)]

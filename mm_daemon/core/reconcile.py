@@ -5,7 +5,8 @@ A picture is consistent when no trade of ours happened while it was taken: own t
 first and again last, and what lies between is read in between. New trades in the second reading
 mean that the cut is taken anew, at most `REPEATS_MAX` times in a row before a pause. A failed or
 overdue query is asked again, later each time; it is never taken for an empty answer. Trades are
-read page by page from five minutes before the newest one booked.
+read page by page from five minutes before the newest one booked, but never from before the keys
+that the books keep: what is older cannot be told from a trade that is booked.
 
 One task runs at a time, the most thorough first. The start holds back what the streams say until
 its picture is complete, because there the books may still be closed. Nothing here judges: see
@@ -290,10 +291,7 @@ class Reconciler:
             return None
         task = max(due)
         del self._due_ns[task]
-        since = {
-            currency: max(0, _since_ns(portfolio, currency, now_ns) - OVERLAP_NS)
-            for currency in self._currencies
-        }
+        since = {currency: _since_ns(portfolio, currency, now_ns) for currency in self._currencies}
         self._run = _Run(task, Cut(task, dict(since)), since)
         return self._run
 
@@ -368,6 +366,9 @@ class Reconciler:
 
 
 def _since_ns(portfolio: Portfolio, currency: str, now_ns: int) -> int:
-    """Behind which trades are read: the newest booked, or the oldest that could not be."""
+    """Where the reading of trades begins: a little before the newest booked, or the oldest that
+    could not be, but within the keys. In whole milliseconds, as the venue takes it."""
     booked_ns = portfolio.read_from_ns(currency)
-    return now_ns if booked_ns is None else booked_ns
+    newest_ns = now_ns if booked_ns is None else booked_ns
+    since_ns = max(newest_ns - OVERLAP_NS, portfolio.keys.from_ns, 0)
+    return since_ns // NS_PER_MS * NS_PER_MS

@@ -135,6 +135,7 @@ class PositionEvidence(msgspec.Struct, frozen=True, tag="position"):
     average_price_e8: int
     mark_price_e8: int
     realized_funding_e8: CoinE8
+    """Of a perpetual, in the venue's present session: it restarts at each daily settlement."""
     ts_venue_ns: Ns
 
 

@@ -82,7 +82,9 @@ def position_view(
         floating_profit_loss_e8=div_half_even(floating_e18, E10),
         realized_profit_loss_e8=div_half_even(held.realized_e18, E10),
         total_profit_loss_e8=div_half_even(floating_e18 + held.realized_e18, E10),
-        realized_funding_e8=div_half_even(held.funding_e18, E10) if spec.is_perpetual else None,
+        realized_funding_e8=(
+            div_half_even(held.session_funding_e18, E10) if spec.is_perpetual else None
+        ),
         initial_margin_e8=round(initial * E8),
         maintenance_margin_e8=round(maintenance * E8),
         open_orders_margin_e8=round(orders * E8),

@@ -198,7 +198,7 @@ class Client:
         elif happening.kind == "settlement":
             self.settle(happening.body, ts)
         else:
-            self.check(*happening.body)
+            self.check(*happening.body, ts)
 
     def fill(self, trade: PublicTrade, sign: int, is_maker: bool) -> None:
         instrument = CATALOG.instruments[CATALOG.id_of[trade.instrument]]
@@ -243,7 +243,7 @@ class Client:
             self.portfolio.settle_session(id_, event.price_e8, ts)
             self.settlements += 1
 
-    def check(self, summaries: list[AccountSummary], positions: list[PositionView]) -> None:
+    def check(self, summaries: list[AccountSummary], positions: list[PositionView], ts: Ns) -> None:
         self.checks += 1
         for summary in summaries:
             equity = self.portfolio.equity(summary.currency, self.marks)
@@ -267,13 +267,50 @@ class Client:
                         view.average_price_e8,
                         view.mark_price_e8,
                         CoinE8(view.realized_funding_e8),
-                        Ns(0),
+                        ts,
                     )
                     self.portfolio.on_funding(evidence)
 
 
-def account(currency: str, amount: int) -> AccountEvidence:
-    balance, zero = CoinE8(amount * E8), CoinE8(0)
+class LiveClient(Client):
+    """Hears of a session settlement what a desk does: a balance that moved, some time later, and a
+    figure of funding that began anew. `is_position_first`: which of the two it hears first."""
+
+    def __init__(self, fees_e8: dict[str, int], *, is_position_first: bool) -> None:
+        super().__init__(fees_e8)
+        self.is_position_first = is_position_first
+        self.cash_moves: list[dict[str, CoinE8]] = []
+
+    def settle(self, event: SettlementDone, ts: Ns) -> None:
+        if event.is_delivery:
+            super().settle(event, ts)
+
+    def check(self, summaries: list[AccountSummary], positions: list[PositionView], ts: Ns) -> None:
+        self.checks += 1
+        if self.is_position_first:
+            self.see(positions, ts)
+        stated = [account(one.currency, 0, one.balance_e8, ts) for one in summaries]
+        if moved := self.portfolio.settle_if_due(stated):
+            self.cash_moves.append(moved)
+        self.see(positions, ts)
+        for summary in summaries:
+            equity = self.portfolio.equity(summary.currency, self.marks)
+            # The venue rounds a session to 1e-8 for each of three futures; ours goes on unrounded.
+            assert abs(equity.equity_e8 - summary.equity_e8) <= 2 * (1 + len(self.cash_moves))
+
+    def see(self, positions: list[PositionView], ts: Ns) -> None:
+        for view in positions:
+            if view.realized_funding_e8 is not None:
+                id_ = CATALOG.id_of[view.instrument]
+                stated = CoinE8(view.realized_funding_e8)
+                self.portfolio.on_funding(PositionEvidence(id_, Lots(0), 0, 0, stated, ts))
+
+
+def account(
+    currency: str, amount: int, balance_e8: int | None = None, ts_ns: int = 0
+) -> AccountEvidence:
+    zero = CoinE8(0)
+    balance = CoinE8(amount * E8 if balance_e8 is None else balance_e8)
     return AccountEvidence(
         currency=currency,
         equity_e8=balance,
@@ -287,7 +324,7 @@ def account(currency: str, amount: int) -> AccountEvidence:
         options_value_e8=zero,
         delta_total=0.0,
         portfolio_margin=True,
-        ts_venue_ns=Ns(0),
+        ts_venue_ns=Ns(ts_ns),
     )
 
 
@@ -322,6 +359,21 @@ def test_our_account_equals_the_venues_after_ten_thousand_fills_over_an_expiry(
     assert abs(perpetual.funding_e18) > 10**12, "funding really flowed"
 
 
+@pytest.mark.parametrize("is_position_first", [False, True])
+def test_equity_stays_the_venues_over_settlements_of_which_only_balances_tell(
+    world: World, is_position_first: bool
+) -> None:
+    client = LiveClient(fees_of(world), is_position_first=is_position_first)
+    for happening in world.tape:
+        client.take(happening)
+    assert client.checks > 200
+    settled = [moved for moved in client.cash_moves if any(moved.values())]
+    assert len(settled) == 3, "three mornings"
+    assert client.portfolio.funding_corrections == 0, "our meters restart as the venue's do"
+    paid = client.portfolio.holding(CATALOG.id_of[venue.PERP])
+    assert abs(paid.session_funding_e18 - paid.funding_e18) > 10**12, "funding of earlier sessions"
+
+
 def test_a_restart_in_the_middle_changes_nothing(world: World) -> None:
     client = Client(fees_of(world))
     middle = len(world.tape) // 2
@@ -348,7 +400,12 @@ def test_a_restart_in_the_middle_changes_nothing(world: World) -> None:
                     id_ = CATALOG.id_of[view.instrument]
                     client.portfolio.on_funding(
                         PositionEvidence(
-                            id_, Lots(0), 0, 0, CoinE8(view.realized_funding_e8), Ns(0)
+                            id_,
+                            Lots(0),
+                            0,
+                            0,
+                            CoinE8(view.realized_funding_e8),
+                            Ns(happening.ts_us * 1_000),
                         )
                     )
             for summary in happening.body[0]:

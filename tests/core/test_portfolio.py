@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from mm_daemon.core.catalog import Catalog
 from mm_daemon.core.portfolio import KEYS_KEPT_NS, Booking, Portfolio
 from mm_daemon.domain.orders import AccountEvidence, FillEvidence, PositionEvidence
-from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, CoinE8, Lots, Ns, Side
+from mm_daemon.domain.units import NS_PER_DAY, NS_PER_MS, NS_PER_S, CoinE8, Lots, Ns, Side
 from tests.core.account_world import (
     CALL,
     CALL_FAR,
@@ -186,7 +186,7 @@ def test_a_trade_older_than_the_keys_is_parked_never_doubled(books: Portfolio) -
     books.book(old)
     books.forget_keys(Ns(T0 + KEYS_KEPT_NS))
     assert books.book(old) is Booking.DUPLICATE
-    books.forget_keys(Ns(T0 + KEYS_KEPT_NS + 1))
+    books.forget_keys(Ns(T0 + KEYS_KEPT_NS + NS_PER_MS))
     assert books.book(old) is Booking.PARKED_OLD
     assert int(books.position_lots[CALL]) == 4
 
@@ -259,6 +259,67 @@ def test_funding_is_paid_by_the_long_and_corrected_by_the_venue(books: Portfolio
     assert books.funding_corrections == 1
     equity = books.equity("BTC", marks(PERPETUAL=60_000.0))
     assert equity.futures_session_e8 == -175_010
+
+
+EIGHT = (T0 // NS_PER_DAY + 1) * NS_PER_DAY + 8 * 3_600 * NS_PER_S
+"""08:00 UTC of the day after: a session ends and the next begins."""
+
+
+def funded(stated_e8: int, at: int) -> PositionEvidence:
+    return PositionEvidence(PERPETUAL, Lots(6_000), 0, 0, CoinE8(stated_e8), Ns(at))
+
+
+def test_the_venues_funding_restarts_each_session_and_equity_does_not_move(
+    books: Portfolio,
+) -> None:
+    stated = marks(PERPETUAL=60_000.0)
+    books.book(fill("1", PERPETUAL, Side.BUY, 6_000, 60_000.0))
+    for day in range(3):
+        books.on_funding(funded(-1_000, EIGHT + day * NS_PER_DAY - 60 * NS_PER_S))
+        before = books.equity("BTC", stated).equity_e8
+        assert before == -1_000 * (day + 1)
+        # At the time of the settlement the venue may still state the session that has ended.
+        for late_e8, after_s in ((-1_000, 0), (0, 1), (-1_000, 2), (0, 70)):
+            books.on_funding(funded(late_e8, EIGHT + day * NS_PER_DAY + after_s * NS_PER_S))
+            assert books.equity("BTC", stated).equity_e8 == before
+        # What is older than the session that we follow says nothing of it.
+        books.on_funding(funded(-1_000, EIGHT + day * NS_PER_DAY - NS_PER_S))
+        assert books.equity("BTC", stated).equity_e8 == before
+    books.on_funding(funded(-7, EIGHT + 2 * NS_PER_DAY + 3_600 * NS_PER_S))
+    assert books.equity("BTC", stated).equity_e8 == -3_007
+
+
+@pytest.mark.parametrize("is_ticked", [False, True])
+def test_what_accrued_over_a_settlement_is_split_at_it(books: Portfolio, is_ticked: bool) -> None:
+    """Premium 0.2 % less 0.025 % over eight hours on one coin: four hours before and four after."""
+
+    def follow(at: int) -> None:
+        books.accrue_funding(
+            PERPETUAL, mark_e8=60_120 * E8, index_e8=60_000 * E8, ts_venue_ns=Ns(at)
+        )
+
+    four_hours = 4 * 3_600 * NS_PER_S
+    books.book(fill("1", PERPETUAL, Side.BUY, 6_000, 60_000.0))
+    follow(EIGHT - four_hours)
+    if is_ticked:
+        follow(EIGHT + four_hours)
+    books.on_funding(funded(-87_500, EIGHT + four_hours))
+    assert books.funding_corrections == 0
+    held = books.holding(PERPETUAL)
+    assert (held.session_funding_e18, held.funding_e18) == (-175 * 10**13, -875 * 10**12)
+
+
+def test_a_restart_goes_on_in_the_session_of_funding_that_it_left(books: Portfolio) -> None:
+    stated = marks(PERPETUAL=60_000.0)
+    books.book(fill("1", PERPETUAL, Side.BUY, 6_000, 60_000.0))
+    books.on_funding(funded(-1_000, EIGHT + 3_600 * NS_PER_S))
+    books.book(fill("2", PERPETUAL, Side.SELL, 6_000, 60_000.0))
+    for hours, stated_e8, total_e8 in ((2, -1_000, -1_000), (25, -30, -1_030)):
+        again = Portfolio(CATALOG)
+        again.restore(books.checkpoint())
+        again.on_funding(funded(stated_e8, EIGHT + hours * 3_600 * NS_PER_S))
+        assert again.equity("BTC", stated).equity_e8 == total_e8
+        books = again
 
 
 def test_an_adjustment_is_reversed_by_its_opposite(books: Portfolio) -> None:

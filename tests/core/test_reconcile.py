@@ -95,7 +95,7 @@ class Venue:
                 fill
                 for fill in sorted(self.fills, key=lambda fill: fill.ts_venue_ns)
                 if CATALOG.instruments[fill.instrument_id].settle_currency == intent.currency
-                and fill.ts_venue_ns >= intent.since_venue_ns
+                and fill.ts_venue_ns >= intent.since_venue_ns // NS_PER_MS * NS_PER_MS
             ]
             return TradesRead(id_, intent.currency, tuple(mine[: self.page]), len(mine) > self.page)
         if isinstance(intent, ReadPositions):
@@ -424,6 +424,92 @@ def test_the_start_goes_back_to_the_newest_booked_trade() -> None:
     (intent,) = desk.ask()
     assert isinstance(intent, ReadTrades)
     assert intent.since_venue_ns == T0 - 300 * NS_PER_S
+
+
+def follow(desk: Desk, duration_ns: int) -> None:
+    """Lets the tasks come round by themselves, with a checkpoint's forgetting after each."""
+    end = desk.now + duration_ns
+    while (due := desk.reconciler.next_deadline_ns()) is not None and due <= end:
+        desk.now = max(desk.now, due)
+        desk.venue.ts_ns = Ns(desk.now)
+        cut = desk.step()
+        if cut is None:
+            continue
+        conclusion = judge(cut, desk.books, Ns(desk.now))
+        assert (conclusion.is_clean, conclusion.breaks) == (True, ()), desk.portfolio.parked
+        desk.portfolio.forget_keys(Ns(desk.now))
+    desk.now = end
+
+
+def slow_desk() -> Desk:
+    """Two days go by in few questions: the paces are a thousandth of the usual ones."""
+    desk = Desk()
+    hours = {
+        "reconcile_orders_s": 40_000.0,
+        "reconcile_trades_s": 3_600.0,
+        "reconcile_positions_s": 20_000.0,
+    }
+    desk.reconciler = Reconciler(msgspec.structs.replace(params(), **hours), ("BTC", "USDC"))
+    return desk
+
+
+def test_two_quiet_days_do_not_make_the_last_fill_a_strange_one() -> None:
+    """Its key is forgotten after a day; the venue would tell it again, were it asked."""
+    desk = slow_desk()
+    assert desk.run(Task.START).is_clean
+    desk.now += NS_PER_S
+    last = desk.venue.trade("last", Side.BUY, 7, desk.now - T0)
+    desk.stream(last)
+    follow(desk, 2 * NS_PER_DAY)
+    assert desk.portfolio.keys.from_ns > last.ts_venue_ns
+    new = desk.venue.trade("new", Side.SELL, 3, desk.now - T0)
+    desk.now += NS_PER_S
+    assert desk.run(Task.FULL).fills_applied == (new,), "a loss after the quiet time is found"
+    follow(desk, NS_PER_S)
+
+
+@pytest.mark.parametrize("is_traded_meanwhile", [False, True])
+def test_a_desk_that_stood_for_days_knows_its_last_fill(is_traded_meanwhile: bool) -> None:
+    desk = slow_desk()
+    assert desk.run(Task.START).is_clean
+    desk.stream(desk.venue.trade("last", Side.BUY, 7, desk.now - T0))
+    follow(desk, 2 * NS_PER_DAY)
+    again = slow_desk()
+    again.venue, again.now = desk.venue, desk.now + 3 * NS_PER_DAY
+    again.venue.asked.clear()
+    lost = desk.venue.trade("lost", Side.SELL, 2, desk.now - T0) if is_traded_meanwhile else None
+    again.portfolio.restore(desk.portfolio.checkpoint())
+    conclusion = again.run(Task.START)
+    assert conclusion.is_clean
+    assert conclusion.fills_applied == (() if lost is None else (lost,))
+    follow(again, 2 * NS_PER_DAY)
+
+
+@pytest.mark.parametrize("ages_s", [(400,), (299, 301), (240, 420, 590), (301, 599)])
+def test_trades_from_just_before_the_opening_stay_part_of_it(ages_s: tuple[int, ...]) -> None:
+    """The first reading goes back five minutes, and so does the next one from the oldest of it."""
+    desk = slow_desk()
+    desk.now += 123_456
+    for k, age_s in enumerate(ages_s):
+        desk.venue.trade(f"t{k}", Side.BUY, 2, desk.now - T0 - age_s * NS_PER_S)
+    assert desk.run(Task.START).is_clean
+    for task in (Task.TRADES, Task.FULL):
+        conclusion = desk.run(task)
+        assert (conclusion.breaks, conclusion.fills_applied) == ((), ())
+    follow(desk, 2 * NS_PER_DAY)
+    assert int(desk.portfolio.position_lots[CALL]) == 2 * len(ages_s)
+
+
+def test_a_trade_of_the_millisecond_where_the_keys_begin_is_known() -> None:
+    """The venue is asked in milliseconds: it tells what is a little older than was meant."""
+    desk = slow_desk()
+    desk.now += 123_456
+    first_ms = (desk.now - 300 * NS_PER_S) // NS_PER_MS
+    desk.venue.trade("edge", Side.BUY, 2, first_ms * NS_PER_MS - T0)
+    assert desk.run(Task.START).is_clean
+    assert desk.run(Task.FULL).breaks == ()
+    desk.portfolio.forget_keys(Ns(first_ms * NS_PER_MS + NS_PER_DAY + 5))
+    assert desk.run(Task.FULL).breaks == ()
 
 
 def test_the_more_urgent_task_goes_first_and_the_other_is_not_forgotten() -> None:

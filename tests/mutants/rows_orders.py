@@ -392,7 +392,7 @@ ORDER_MUTANTS = (
     ),
     Mutant(
         "settled-at-midnight",
-        "core/portfolio.py",
+        "core/holding.py",
         "SETTLEMENT_OF_DAY_NS = 8 * 3_600 * NS_PER_S\n",
         "SETTLEMENT_OF_DAY_NS = 0\n",
         "Cash that is missing in the morning is taken for a settlement.",

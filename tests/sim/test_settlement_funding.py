@@ -88,8 +88,16 @@ def test_funding_is_paid_with_the_session() -> None:
     paid = [m.amount_e8 for m in exchange.cash_moves("maker", "BTC") if m.kind is CashKind.SESSION]
     assert paid == [-e8(0.0075)]
     assert exchange.settlements("maker")[0].funding_e8 == -e8(0.0075)
-    view = exchange.position(MAKER, PERP, T0 + 20 * HOUR_US)
-    assert view.realized_funding_e8 == -e8(0.0075)
+
+
+def test_a_position_states_the_funding_of_its_session_which_restarts_at_eight() -> None:
+    exchange = long_perpetual(60_060)
+    at_ten = T0 + 22 * HOUR_US
+    assert exchange.position(MAKER, PERP, T0 + 8 * HOUR_US).realized_funding_e8 == -e8(0.0075)
+    view = exchange.position(MAKER, PERP, at_ten)
+    assert view.realized_funding_e8 == -e8(0.001875), "two hours of 0.0075 in eight"
+    summary = exchange.account_summary(MAKER, "BTC", at_ten)
+    assert view.realized_funding_e8 == summary.session_funding_e8
 
 
 def test_a_linear_perpetual_pays_dollars() -> None:
