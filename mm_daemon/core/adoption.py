@@ -1,4 +1,5 @@
-"""What a person may have adopted: the positions that differ, and one wish at a time.
+"""What a person may have adopted: the positions that differ, the trades and positions that our
+books can no longer place, and one wish at a time.
 
 A wish names the difference that its person has seen. It is judged when it comes and again on the
 next whole picture of the venue: only a difference that is still the same is booked, so nobody
@@ -14,7 +15,9 @@ import msgspec
 from mm_daemon.core.catalog import Catalog
 from mm_daemon.core.reconcile_verdict import Break
 from mm_daemon.core.state import EngineState
+from mm_daemon.domain.events import FillUnplaced
 from mm_daemon.domain.inputs import AdoptVenue
+from mm_daemon.domain.orders import FillEvidence
 from mm_daemon.domain.units import NS_PER_S, Ns
 from mm_daemon.domain.views import AdoptionView, PositionDifference
 
@@ -27,9 +30,11 @@ ID_CHARS = 12
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """Positions of known instruments that differ, as of one picture, in lots."""
+    """What differs and waits for nothing but a person, as of one picture, in lots."""
 
     breaks: tuple[Break, ...] = ()
+    is_lost: bool = False
+    """Something in it has no place in our books: no adjustment can book it."""
 
     @property
     def id(self) -> str:
@@ -54,8 +59,9 @@ class Adoption:
 
     def see(self, breaks: tuple[Break, ...], catalog: Catalog) -> None:
         """The breaks of a consistent picture with positions."""
-        found = [one for one in breaks if one.kind == "position" and one.name in catalog.id_of]
-        self.difference = Difference(tuple(sorted(found, key=lambda one: one.name)))
+        found = sorted(filter(self._is_adoptable, breaks), key=lambda one: one.name)
+        is_lost = any(one.kind == "fill" or one.name not in catalog.id_of for one in found)
+        self.difference = Difference(tuple(found), is_lost)
 
     def ask(self, wanted: AdoptVenue, now_ns: Ns) -> bool:
         """Takes the wish up; False where it is refused at once."""
@@ -63,7 +69,7 @@ class Adoption:
         if not why and self.wish is not None:
             why = f"the wish of {self.wish.actor} is not answered yet"
         if why:
-            self._refuse(wanted, why)
+            self.refuse(wanted, why)
             return False
         self.wish, self._wished_ns = wanted, now_ns
         self._s.outbox.log("warning", "adoption_wanted", actor=wanted.actor, reason=wanted.reason)
@@ -76,7 +82,7 @@ class Adoption:
             return None
         why = self.why_not(now_ns) or self._why_other(wish)
         if why:
-            self._refuse(wish, why)
+            self.refuse(wish, why)
             return None
         return wish
 
@@ -85,7 +91,7 @@ class Adoption:
         wish = self.wish
         if wish is not None and now_ns - self._wished_ns > WISH_VALID_NS:
             self.wish = None
-            self._refuse(wish, "no whole picture of the venue came in time")
+            self.refuse(wish, "no whole picture of the venue came in time")
 
     def end(self, outcome: str) -> None:
         self.outcome = outcome
@@ -99,7 +105,7 @@ class Adoption:
             return "no position differs from the venue's"
         if not broken_ns or now_ns - broken_ns < ADOPT_AFTER_NS:
             return "no break has stood for long enough"
-        if s.portfolio.parked:
+        if any(not self._is_lost(fill) for fill in s.portfolio.parked):
             return "fills are parked: they may explain it"
         if s.working.unknowns().count:
             return "orders have no known outcome: their fills may explain it"
@@ -109,11 +115,16 @@ class Adoption:
         s = self._s
         instruments = s.catalog.instruments
         broken_ns = s.reconcile_broken_since_ns
+        where = {one.trade_id: self._instrument_of(one) for one in s.portfolio.parked}
         rows = []
         for one in self.difference.breaks:
-            instrument = instruments[s.catalog.id_of[one.name]]
-            ours, venue = instrument.amount(one.ours), instrument.amount(one.venue)
-            rows.append(PositionDifference(one.name, ours, venue))
+            ours, venue, name = float(one.ours), float(one.venue), one.name
+            if one.kind == "fill":
+                name = f"trade {one.name} in {where.get(one.name, 'a new listing')}"
+            elif one.name in s.catalog.id_of:
+                instrument = instruments[s.catalog.id_of[one.name]]
+                ours, venue = instrument.amount(one.ours), instrument.amount(one.venue)
+            rows.append(PositionDifference(name, ours, venue))
         return AdoptionView(
             difference_id=self.difference.id,
             differences=tuple(rows),
@@ -133,6 +144,27 @@ class Adoption:
             return ""
         return "the difference is not the one that was seen"
 
-    def _refuse(self, wish: AdoptVenue, why: str) -> None:
+    def _is_adoptable(self, one: Break) -> bool:
+        s = self._s
+        if one.kind == "position":
+            is_lost = one.name in s.portfolio.orphans and not s.absent.is_asked(one.name)
+            return one.name in s.catalog.id_of or is_lost
+        lost = [fill.trade_id for fill in s.portfolio.parked if self._is_lost(fill)]
+        return one.kind == "fill" and one.name in lost
+
+    def _instrument_of(self, fill: FillEvidence | FillUnplaced) -> str:
+        if isinstance(fill, FillUnplaced):
+            return fill.instrument
+        is_known = 0 <= fill.instrument_id < len(self._s.names)
+        return self._s.names[fill.instrument_id] if is_known else "a new listing"
+
+    def _is_lost(self, fill: FillEvidence | FillUnplaced) -> bool:
+        """Whether it waits for nothing: its instrument was given up, or it is older than the keys
+        and nobody can say whether it is booked."""
+        if isinstance(fill, FillUnplaced):
+            return not self._s.absent.is_asked(fill.instrument)
+        return 0 <= fill.instrument_id < len(self._s.catalog)
+
+    def refuse(self, wish: AdoptVenue, why: str) -> None:
         self._s.outbox.log("warning", "adoption_refused", actor=wish.actor, reason=why)
         self.end(f"refused: {why}")

@@ -270,6 +270,7 @@ class Engine:
         if self.state is not None:
             if event.instruments != self.state.catalog.instruments:
                 self._relist(self.state, event.instruments, now_ns)
+            self.state.absent.on_read(event.request_id, self.state.catalog, self.outbox)
             return
         catalog = Catalog(event.instruments, underlyings)
         self.state = EngineState(self.start, catalog, self.modes, self.outbox)

@@ -18,6 +18,8 @@ FillKey = tuple[str, str, str, str]
 """(settlement currency, trade id, order id, leg). Venue and account are the books' own."""
 FRESH_MAX = 1_000
 """Trades that one checkpoint tells of; after more of them all keys are due."""
+WAIVED = ""
+"""In place of the currency: a trade that is in the books otherwise than by its own booking."""
 
 
 def key_of(instrument: Instrument, fill: FillEvidence) -> FillKey:
@@ -37,7 +39,7 @@ class FillKeys:
         """Added since it was last emptied; one more than `FRESH_MAX` stands for any number."""
 
     def __contains__(self, key: FillKey) -> bool:
-        return key in self._trades
+        return key in self._trades or (WAIVED, *key[1:]) in self._trades
 
     def has(self, fill: FillUnplaced) -> bool:
         """Whether it was booked, as far as can be said without its instrument."""
@@ -53,6 +55,10 @@ class FillKeys:
         if len(self.fresh) <= FRESH_MAX:
             self.fresh.append(trade)
 
+    def waive(self, fill: FillEvidence | FillUnplaced) -> None:
+        """It is never to be booked: the venue's picture that was taken over has it already."""
+        self.add((WAIVED, fill.trade_id, fill.order_id, fill.leg), fill.ts_venue_ns, 0)
+
     def forget(self, horizon_ns: int) -> None:
         """Drops what is older; such a trade can no longer be told from a duplicate.
 
@@ -63,7 +69,7 @@ class FillKeys:
         old = list(itertools.takewhile(lambda one: one[1] < horizon_ns, self._trades.values()))
         for key, _, lots in old:
             del self._trades[key]
-            left = self._lots_by_order.pop(key[2]) - lots
+            left = self._lots_by_order.pop(key[2], 0) - lots
             if left:
                 self._lots_by_order[key[2]] = left
 
@@ -83,6 +89,18 @@ class FillKeys:
         for key, ts_venue_ns, lots in saved:
             if key not in self._trades:
                 self.add(key, ts_venue_ns, lots)
+
+
+def unplaced_of(fill: FillEvidence, instrument: str) -> FillUnplaced:
+    """A fill as it is known without its terms: by the name of its instrument."""
+    return FillUnplaced(
+        trade_id=fill.trade_id,
+        order_id=fill.order_id,
+        instrument=instrument,
+        ts_venue_ns=fill.ts_venue_ns,
+        source=fill.source,
+        leg=fill.leg,
+    )
 
 
 def is_same(one: FillEvidence | FillUnplaced, other: FillEvidence | FillUnplaced) -> bool:

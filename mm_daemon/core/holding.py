@@ -7,6 +7,8 @@ knows cash.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from mm_daemon.core.money import div_half_even, value_e18
@@ -79,6 +81,19 @@ class Holding(msgspec.Struct):
     def fund(self, received_e18: int) -> None:
         self.session_funding_e18 += received_e18
         self.funding_e18 += received_e18
+
+    def without_result(self) -> Holding:
+        """What the venue's next statement of funding is compared with, and nothing else."""
+        return Holding(funding_e18=self.funding_e18, funding_session=self.funding_session)
+
+    @classmethod
+    def restored(cls, parts: Sequence[str], settled_session: int) -> Holding:
+        """Takes up what was saved. Books that were saved before sessions of funding were told apart
+        state that of the session settled last."""
+        held = cls(*map(int, parts))
+        if len(parts) < len(cls.__struct_fields__):
+            held.funding_session = settled_session
+        return held
 
     def saved(self) -> list[str]:
         """Fields as decimal text: money in 1e-18 does not fit 64 bits. The meter of funding starts

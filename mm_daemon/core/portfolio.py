@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 
 from mm_daemon.core.catalog import Catalog, Ints
-from mm_daemon.core.fill_keys import FillKey, FillKeys, is_same, key_of
+from mm_daemon.core.fill_keys import FillKey, FillKeys, is_same, key_of, unplaced_of
 from mm_daemon.core.funding import NS_PER_US, UNIT_TO_E18, FundingMeter
 from mm_daemon.core.holding import Holding, session_of, session_start_ns
 from mm_daemon.core.money import (
@@ -82,6 +82,7 @@ class _Saved(msgspec.Struct):
     settled_day: int
     key_lots: list[int] = []
     """Lots of each key's trade; older books do not say."""
+    parked: list[FillUnplaced] = []
 
 
 class Portfolio:
@@ -147,13 +148,14 @@ class Portfolio:
         key = key_of(instrument, fill)
         if key in self.keys:
             self.duplicates += 1
+            self._end_parked(fill)
             return Booking.DUPLICATE
         if fill.ts_venue_ns < self.keys.from_ns:
             self._park(fill)
             return Booking.PARKED_OLD
         self._remember(key, fill)
         self._apply(instrument, fill)
-        self.parked = [one for one in self.parked if not is_same(one, fill)]
+        self._end_parked(fill)
         return Booking.APPLIED
 
     def park_unplaced(self, fill: FillUnplaced) -> bool:
@@ -333,10 +335,21 @@ class Portfolio:
         assert not self.is_open, "the books are open"
         self.is_open = True
         self.keys.from_ns = since_venue_ns
-        # What was booked before the opening is part of what the venue states now.
+        self.take_over(accounts, positions)
+
+    def take_over(
+        self, accounts: Sequence[AccountEvidence], positions: Sequence[PositionEvidence]
+    ) -> None:
+        """Puts positions and cash as the venue states them in place of all that is here. What was
+        booked before, and what waits to be, is part of it."""
+        for fill in self.parked:
+            self.keys.waive(fill)
+        self.parked = []
+        self.orphans.clear()
         self._holdings = [Holding() for _ in self._holdings]
         self.position_lots[:] = 0
         self.cash_e8.clear()
+        self.carried_session_e8.clear()
         for account in accounts:
             self.cash_e8[account.currency] = account.balance_e8
             session = account.equity_e8 - account.balance_e8 - account.options_value_e8
@@ -365,27 +378,43 @@ class Portfolio:
         self.position_lots[instrument_id] = held.lots
 
     def checkpoint(self, *, with_keys: bool = True) -> bytes:
-        """Everything a restart needs, by instrument name: ids do not survive a session."""
+        """Everything a restart needs, by instrument name: ids do not survive a session. What is
+        flat leaves nothing that would have to be found again, for the venue forgets the terms of
+        what ended: its session result goes into the carried amount, rounded to 1e-8."""
         trades = self.keys.saved() if with_keys else []
-        names = [instrument.name for instrument in self._catalog.instruments]
-        empty = Holding()
-        holdings = [
-            (name, held) for name, held in zip(names, self._holdings, strict=True) if held != empty
-        ]
+        carried = dict(self.carried_session_e8)
+        holdings = [*self.orphans.items()]
+        for instrument, held in zip(self._catalog.instruments, self._holdings, strict=True):
+            if held.lots:
+                holdings.append((instrument.name, held))
+                continue
+            if held.is_carried:
+                result_e8 = div_half_even(held.session_e18(instrument, 0), E10)
+                currency = instrument.settle_currency
+                carried[currency] = carried.get(currency, 0) + result_e8
+            if held.funding_e18:
+                holdings.append((instrument.name, held.without_result()))
         return msgspec.msgpack.encode(
             _Saved(
-                holdings=[
-                    (name, held.saved()) for name, held in (*holdings, *self.orphans.items())
-                ],
+                holdings=[(name, held.saved()) for name, held in holdings],
                 cash_e8=self.cash_e8,
-                carried_session_e8=self.carried_session_e8,
+                carried_session_e8=carried,
                 keys=[(key, ts) for key, ts, _ in trades],
                 key_lots=[lots for _, _, lots in trades],
                 newest_fill_ns=self.newest_fill_ns,
                 keys_from_ns=self.keys.from_ns,
                 settled_day=self._settled_day,
+                parked=self._parked_by_name(),
             )
         )
+
+    def _parked_by_name(self) -> list[FillUnplaced]:
+        names = [instrument.name for instrument in self._catalog.instruments]
+        return [
+            fill if isinstance(fill, FillUnplaced) else unplaced_of(fill, names[fill.instrument_id])
+            for fill in self.parked
+            if isinstance(fill, FillUnplaced) or 0 <= fill.instrument_id < len(names)
+        ]
 
     def restore(self, saved: bytes) -> None:
         """Takes up a checkpoint, before any fill of this session."""
@@ -401,7 +430,14 @@ class Portfolio:
         )
         self.newest_fill_ns = state.newest_fill_ns
         self._settled_day = state.settled_day
-        self.orphans = {name: Holding(*map(int, parts)) for name, parts in state.holdings}
+        self.parked = [*state.parked]
+        holdings = {
+            name: Holding.restored(parts, state.settled_day) for name, parts in state.holdings
+        }
+        is_known = self._catalog.id_of.__contains__
+        self.orphans = {
+            name: held for name, held in holdings.items() if held.is_carried or is_known(name)
+        }
         self.resize(self._catalog)
 
     def forget_keys(self, now_venue_ns: Ns) -> None:
@@ -448,6 +484,9 @@ class Portfolio:
         self.keys.add(key, fill.ts_venue_ns, fill.lots)
         if fill.ts_venue_ns > self.newest_fill_ns.get(key[0], 0):
             self.newest_fill_ns[key[0]] = fill.ts_venue_ns
+
+    def _end_parked(self, fill: FillEvidence) -> None:
+        self.parked = [one for one in self.parked if not is_same(one, fill)]
 
     def _park(self, fill: FillEvidence) -> None:
         if fill not in self.parked:

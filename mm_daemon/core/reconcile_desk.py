@@ -17,6 +17,7 @@ from mm_daemon.core.reconcile_verdict import (
     Conclusion,
     adjustments,
     cancels,
+    fills_since,
     judge,
     targeted_reads,
 )
@@ -159,6 +160,10 @@ class ReconcileDesk:
         s, wish = self._s, self.adoption.take(now_ns)
         if wish is None:
             return
+        is_lost = self.adoption.difference.is_lost
+        if is_lost and fills_since(cut, self._books()):
+            self.adoption.refuse(wish, "trades came while the picture was taken: ask again")
+            return
         booked = 0
         for record in adjustments(conclusion, cut, self._books()):
             if not s.adjustments.book(record, s.portfolio, s.catalog):
@@ -175,10 +180,29 @@ class ReconcileDesk:
                 page=True,
             )
             booked += 1
+        if is_lost:
+            self._take_over(cut, wish)
         self.adoption.see((), s.catalog)
-        self.adoption.end(f"adopted: {booked} positions")
+        whole = ", and the books taken over" if is_lost else ""
+        self.adoption.end(f"adopted: {booked} positions{whole}")
         s.risk.refresh_all(s.portfolio.position_lots, s.working)
         self.request_full(now_ns)
+
+    def _take_over(self, cut: Cut, wish: AdoptVenue) -> None:
+        """Some of the difference can never be booked here: the venue's cash and positions, which
+        have it, are taken for the whole. They are on the ledger with the next checkpoint."""
+        assert cut.accounts is not None
+        assert cut.positions is not None
+        s = self._s
+        s.outbox.log(
+            "error",
+            "books_taken_over",
+            trades=len(s.portfolio.parked),
+            positions=len(s.portfolio.orphans),
+            actor=wish.actor,
+            page=True,
+        )
+        s.portfolio.take_over(cut.accounts.accounts, cut.positions.positions)
 
     def _clean_up(self, conclusion: Conclusion, now_ns: Ns) -> None:
         """Our own leftovers of an earlier life go."""

@@ -20,6 +20,7 @@ from mm_daemon.core import absence
 from mm_daemon.core.adjustments import adjustment_of
 from mm_daemon.core.catalog import Catalog, Ints
 from mm_daemon.core.client_ids import ClientIds, Owner
+from mm_daemon.core.fill_keys import key_of
 from mm_daemon.core.order_state import WorkingOrder
 from mm_daemon.core.portfolio import Booking, Portfolio
 from mm_daemon.core.reconcile import Cut, Task
@@ -172,6 +173,14 @@ def adjustments(conclusion: Conclusion, cut: Cut, books: Books) -> list[AdjustRe
     return wanted
 
 
+def fills_since(cut: Cut, books: Books) -> list[FillEvidence]:
+    """What has been booked since the picture was begun and is not in it."""
+    newer = books.portfolio.booked - cut.booked_before
+    recent = list(books.portfolio.recent)[-newer:] if newer > 0 else []
+    instruments = books.catalog.instruments
+    return [one for one in recent if key_of(instruments[one.instrument_id], one) not in cut.keys]
+
+
 class _Owned(msgspec.Struct):
     foreign: list[str] = []
     cancels: list[tuple[str, str, str]] = []
@@ -289,12 +298,8 @@ def _position_breaks(cut: Cut, books: Books) -> list[Break]:
 def _lots_since(cut: Cut, books: Books) -> Ints:
     """What has been booked since the picture was begun and is not in it."""
     lots = np.zeros(len(books.catalog), dtype=np.int64)
-    portfolio = books.portfolio
-    newer = portfolio.booked - cut.booked_before
-    for fill in list(portfolio.recent)[-newer:] if newer > 0 else ():
-        currency = books.catalog.instruments[fill.instrument_id].settle_currency
-        if (currency, fill.trade_id, fill.order_id, fill.leg) not in cut.keys:
-            lots[fill.instrument_id] += int(fill.side) * fill.lots
+    for fill in fills_since(cut, books):
+        lots[fill.instrument_id] += int(fill.side) * fill.lots
     return lots
 
 

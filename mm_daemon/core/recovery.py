@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mm_daemon.core.fill_keys import FRESH_MAX
+from mm_daemon.core.fill_keys import FRESH_MAX, unplaced_of
 from mm_daemon.core.portfolio import Booking
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.events import FillUnplaced
@@ -123,18 +123,6 @@ def book_known(state: EngineState) -> None:
             state.adjustments.on_fill(record.fill, state.portfolio, state.catalog)
 
 
-def _unplaced(record: FillRecord) -> FillUnplaced:
-    """A fill that stays in sight, and in the range of trades that is read, until it is booked."""
-    return FillUnplaced(
-        trade_id=record.fill.trade_id,
-        order_id=record.fill.order_id,
-        instrument=record.instrument,
-        ts_venue_ns=record.fill.ts_venue_ns,
-        source="ledger",
-        leg=record.fill.leg,
-    )
-
-
 def restore(state: EngineState, start: Start) -> int:
     """Takes over what `start` brings; returns how many fills were applied from the ledger.
 
@@ -149,13 +137,16 @@ def restore(state: EngineState, start: Start) -> int:
     state.breaker.restore(saved.breaker)
     if saved.adjustments:
         state.adjustments.restore(saved.adjustments)
-    for name in state.portfolio.orphans:
-        state.absent.want(name)
+    waiting = [one.instrument for one in state.portfolio.parked if isinstance(one, FillUnplaced)]
+    for name in (*state.portfolio.orphans, *waiting):
+        if name not in state.catalog.id_of:
+            state.absent.want(name)
     applied = 0
     for record in msgspec.msgpack.decode(start.ledger_tail, type=list[LedgerRecord]):
         if isinstance(record, FillRecord):
             if record.instrument not in state.catalog.id_of:
-                state.portfolio.park_unplaced(_unplaced(record))
+                # It stays in sight, and in the range of trades that is read, until it is booked.
+                state.portfolio.park_unplaced(unplaced_of(record.fill, record.instrument))
             state.absent.keep(record)
             book_known(state)
             applied += 1

@@ -7,27 +7,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mm_daemon.core.absent_listings import ASK_AGAIN_NS, READINGS_MAX
 from mm_daemon.core.adjustments import Adjustments, adjustment_of
 from mm_daemon.core.adoption import ADOPT_AFTER_NS, WISH_VALID_NS
 from mm_daemon.core.gauges import set_gauges
+from mm_daemon.core.holding import Holding
+from mm_daemon.core.outbox import Outbox
 from mm_daemon.core.portfolio import Portfolio
 from mm_daemon.core.recovery import checkpoint, restore
 from mm_daemon.core.state import EngineState
 from mm_daemon.core.view_builder import build_view
 from mm_daemon.domain.codec import decode_ledger, encode_ledger, is_ledger_record
-from mm_daemon.domain.events import FillUnplaced, PositionsRead
+from mm_daemon.domain.events import (
+    AccountsRead,
+    FillUnplaced,
+    InstrumentsRead,
+    PositionsRead,
+)
 from mm_daemon.domain.inputs import AdoptVenue, OperatorReset
-from mm_daemon.domain.intents import ReadPositions
+from mm_daemon.domain.intents import ReadAccounts, ReadInstruments, ReadPositions
 from mm_daemon.domain.metrics import page_slots
-from mm_daemon.domain.orders import PositionEvidence
+from mm_daemon.domain.orders import AccountEvidence, PositionEvidence
 from mm_daemon.domain.outputs import AdjustRecord, Log
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, CoinE8, Lots, Ns, Side
 from mm_daemon.domain.views import AdoptionView, PositionDifference, StatusView
 from tests.core.account_world import CALL, PUT, T0, fill_evidence, small_catalog
+from tests.core.test_engine import fill_of
 from tests.node.engine_world import Bench
 
 CATALOG = small_catalog()
 NOW_S = 1_000
+NO_DIFFERENCE = "no position differs from the venue's"
+TAKEN_OVER = "books_taken_over"
 
 
 def adjustment(ours: int, venue: int, instrument: str = "BTC-N-C") -> AdjustRecord:
@@ -254,6 +265,123 @@ def test_parked_fills_stand_in_the_way_for_they_may_explain_it() -> None:
     haunted.adopt()
     assert "parked" in str(haunted.said("adoption_refused")[-1].fields["reason"])
     assert not haunted.said("position_adjusted")
+
+
+class Lost:
+    """A bench whose books were stale: a trade in an option that the venue has long forgotten, and
+    the money that it made, which is in the venue's cash."""
+
+    NAME = "BTC-1JAN20-50000-C"
+    EARNED_E8 = 12_345
+
+    def __init__(self) -> None:
+        self.bench = Bench().quoting()
+        answer = self.bench._answer
+
+        def forgetful(intent: object) -> list[object]:
+            if isinstance(intent, ReadInstruments):
+                return [InstrumentsRead(intent.request_id, self.bench.instruments)]
+            if isinstance(intent, ReadAccounts):
+                return [AccountsRead(intent.request_id, self.accounts())]
+            return answer(intent)  # type: ignore[arg-type, return-value]
+
+        self.bench._answer = forgetful  # type: ignore[method-assign, assignment]
+        self.fill = FillUnplaced("u1", "o9", self.NAME, self.bench.now, "recon")
+        self.bench.see(self.fill)
+
+    def accounts(self) -> tuple[AccountEvidence, ...]:
+        return tuple(
+            msgspec.structs.replace(
+                one,
+                balance_e8=CoinE8(one.balance_e8 + self.EARNED_E8),
+                equity_e8=CoinE8(one.equity_e8 + self.EARNED_E8),
+            )
+            if one.currency == "BTC"
+            else one
+            for one in self.bench._accounts()
+        )
+
+    @property
+    def state(self) -> EngineState:
+        assert self.bench.engine.state is not None
+        return self.bench.engine.state
+
+    def adopt(self) -> AdoptionView:
+        seen = self.view.difference_id
+        self.bench.feed(AdoptVenue(actor="ann", reason="long gone", difference_id=seen))
+        self.bench.run(20)
+        return self.view
+
+    @property
+    def view(self) -> AdoptionView:
+        return self.bench.engine.reconciles.adoption.view(Ns(self.bench.now))
+
+    def wait(self, seconds: int) -> None:
+        self.bench.run(seconds, step_ms=1_000)
+
+
+def test_a_trade_that_nobody_can_place_ends_by_adoption_and_only_once_it_is_given_up() -> None:
+    lost = Lost()
+    lost.wait(40)
+    assert (lost.view.difference_id, lost.view.why_not) == ("", NO_DIFFERENCE)
+    assert lost.adopt().outcome.startswith("refused")
+    lost.wait(READINGS_MAX * ASK_AGAIN_NS // NS_PER_S)
+    assert lost.view.why_not == ""
+    assert lost.view.differences == (PositionDifference(f"trade u1 in {Lost.NAME}", 0.0, 1.0),)
+    before_e8 = lost.state.portfolio.cash_e8["BTC"]
+    view = lost.adopt()
+    assert view.outcome == "adopted: 0 positions, and the books taken over"
+    assert lost.state.portfolio.parked == []
+    assert lost.state.portfolio.cash_e8["BTC"] == before_e8 + lost.EARNED_E8
+    assert lost.state.reconcile_broken_since_ns == 0
+    assert lost.bench.engine.reconciles.breaks == {}
+    (told,) = [o for o in lost.bench.outputs if isinstance(o, Log) and o.event == TAKEN_OVER]
+    assert (told.fields["trades"], told.fields["page"]) == (1, True)
+    lost.bench.see(lost.fill)
+    assert lost.state.portfolio.parked == [], "told again, it is known"
+
+
+def test_a_restart_after_a_take_over_knows_what_is_over() -> None:
+    lost = Lost()
+    lost.wait(READINGS_MAX * ASK_AGAIN_NS // NS_PER_S + 40)
+    lost.adopt()
+    start = msgspec.structs.replace(
+        lost.bench.start,
+        checkpoint=checkpoint(lost.state).state,
+        ledger_tail=msgspec.msgpack.encode([]),
+    )
+    again = EngineState(start, lost.state.catalog, lost.state.modes, Outbox(1))
+    restore(again, start)
+    assert again.portfolio.cash_e8 == lost.state.portfolio.cash_e8
+    assert not again.portfolio.park_unplaced(lost.fill)
+
+
+def test_a_position_that_nobody_can_place_ends_by_adoption() -> None:
+    """Restored from books of weeks ago: the option ended and was paid meanwhile."""
+    lost = Lost()
+    lost.state.portfolio.parked = []
+    lost.state.portfolio.orphans[Lost.NAME] = Holding(lots=3)
+    lost.wait(READINGS_MAX * ASK_AGAIN_NS // NS_PER_S + 40)
+    assert lost.view.differences == (PositionDifference(Lost.NAME, 3.0, 0.0),)
+    lost.adopt()
+    assert lost.state.portfolio.orphans == {}
+    assert lost.bench.engine.reconciles.breaks == {}
+
+
+def test_books_are_not_taken_over_from_a_picture_that_trades_ran_past() -> None:
+    lost = Lost()
+    late = fill_of(lost.bench, Side.BUY, "late")
+    lost.wait(READINGS_MAX * ASK_AGAIN_NS // NS_PER_S + 40)
+    answer = lost.bench._answer
+
+    def busy(intent: object) -> list[object]:
+        extra = [late] if isinstance(intent, ReadPositions) else []
+        return [*extra, *answer(intent)]  # type: ignore[arg-type]
+
+    lost.bench._answer = busy  # type: ignore[method-assign, assignment]
+    view = lost.adopt()
+    assert "trades came" in view.outcome
+    assert lost.state.portfolio.parked == [lost.fill]
 
 
 def test_a_break_is_never_adjusted_without_a_persons_word() -> None:

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from mm_daemon.core.catalog import Catalog
 from mm_daemon.core.portfolio import KEYS_KEPT_NS, Booking, Portfolio
+from mm_daemon.domain.events import FillUnplaced
 from mm_daemon.domain.orders import AccountEvidence, FillEvidence, PositionEvidence
 from mm_daemon.domain.units import NS_PER_DAY, NS_PER_MS, NS_PER_S, CoinE8, Lots, Ns, Side
 from tests.core.account_world import (
@@ -238,6 +239,32 @@ def test_what_was_booked_before_the_opening_is_part_of_it(books: Portfolio) -> N
     assert books.book(early) is Booking.DUPLICATE
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_waited_at_the_opening_is_part_of_it(books: Portfolio, is_known: bool) -> None:
+    """A trade in an option that ended minutes ago: its money is in the stated cash."""
+    told = fill("1", CALL, Side.BUY, 4, 0.05)
+    waits = FillUnplaced("1", "o1", "BTC-N-C", T0, "recon")
+    assert books.park_unplaced(waits)
+    if is_known:
+        books.mark_seen(told)
+    books.open_books((account(10.0, 0.0, 0.0),), (), Ns(T0 - NS_PER_S))
+    assert books.parked == []
+    assert books.book(told) is Booking.DUPLICATE
+    assert not books.park_unplaced(waits)
+    again = Portfolio(CATALOG)
+    again.restore(books.checkpoint())
+    assert again.book(told) is Booking.DUPLICATE
+    assert again.cash_e8 == {"BTC": 10 * COIN}
+
+
+def test_a_trade_that_is_booked_waits_no_longer(books: Portfolio) -> None:
+    told = fill("1", CALL, Side.BUY, 4, 0.05)
+    books.book(told)
+    books.parked.append(FillUnplaced("1", "o1", "BTC-N-C", T0, "recon"))
+    assert books.book(told) is Booking.DUPLICATE
+    assert books.parked == []
+
+
 def test_funding_is_paid_by_the_long_and_corrected_by_the_venue(books: Portfolio) -> None:
     def follow(seconds: int) -> None:
         books.accrue_funding(
@@ -351,6 +378,38 @@ def test_a_checkpoint_restores_by_name_and_keeps_what_it_cannot_place(books: Por
     perpetual = shuffled.instruments[id_]
     assert perpetual.name == "BTC-PERPETUAL"
     assert again.checkpoint() != b""
+
+
+def test_a_flat_future_leaves_its_session_result_and_not_itself(books: Portfolio) -> None:
+    """It may have ended by the time of the restart, and nobody would know its terms."""
+    books.open_books((account(10.0, 0.5, 0.0),), (), T0)
+    books.book(fill("1", FUTURE, Side.BUY, 6_000, 60_000.0))
+    books.book(fill("2", FUTURE, Side.SELL, 6_000, 61_000.0))
+    before = books.equity("BTC", marks()).equity_e8
+    assert before > round(10.5 * COIN)
+    left = [one for one in CATALOG.instruments if one.id != FUTURE]
+    fewer = Catalog(
+        tuple(msgspec.structs.replace(one, id=k) for k, one in enumerate(left)), ("BTC",)
+    )
+    again = Portfolio(fewer)
+    again.restore(books.checkpoint())
+    assert again.orphans == {}
+    assert again.equity("BTC", marks()).equity_e8 == before
+
+
+def test_books_saved_before_sessions_of_funding_are_read(books: Portfolio) -> None:
+    """Their holdings have a field less: the figure is of the session settled last."""
+    at = EIGHT + 3_600 * NS_PER_S
+    books.settle_if_due((msgspec.structs.replace(account(0.0, 0.0, 0.0), ts_venue_ns=Ns(at)),))
+    books.book(fill("1", PERPETUAL, Side.BUY, 6_000, 60_000.0))
+    books.on_funding(funded(-1_000, at))
+    saved = msgspec.msgpack.decode(books.checkpoint())
+    saved["holdings"] = [(name, parts[:9]) for name, parts in saved["holdings"]]
+    del saved["parked"]
+    again = Portfolio(CATALOG)
+    again.restore(msgspec.msgpack.encode(saved))
+    again.on_funding(funded(-1_000, at + NS_PER_S))
+    assert again.equity("BTC", marks(PERPETUAL=60_000.0)).equity_e8 == -1_000
 
 
 def test_what_was_booked_before_a_restart_is_a_duplicate_after_it(books: Portfolio) -> None:

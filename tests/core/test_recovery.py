@@ -8,11 +8,12 @@ from __future__ import annotations
 import msgspec
 
 from mm_daemon.core import warm_up
-from mm_daemon.core.absent_listings import ASK_AGAIN_NS, AbsentListings
+from mm_daemon.core.absent_listings import ASK_AGAIN_NS, READINGS_MAX, AbsentListings
 from mm_daemon.core.catalog import Catalog
 from mm_daemon.core.fill_keys import FRESH_MAX, FillKeys
+from mm_daemon.core.holding import Holding
 from mm_daemon.core.outbox import Outbox
-from mm_daemon.core.portfolio import Holding
+from mm_daemon.core.portfolio import Booking
 from mm_daemon.core.recovery import (
     ALL_KEYS_NS,
     CHECKPOINT_BYTES_MAX,
@@ -25,10 +26,11 @@ from mm_daemon.core.recovery import (
 )
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.codec import encode_ledger
+from mm_daemon.domain.events import FillUnplaced
 from mm_daemon.domain.intents import ReadInstruments
 from mm_daemon.domain.orders import Lots, Side
 from mm_daemon.domain.outputs import CheckpointRecord, FillRecord, KeysRecord, Log, Output
-from mm_daemon.domain.units import NS_PER_S, Ns
+from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, Ns
 from tests.core.control_bench import state_of
 from tests.node.engine_world import Bench
 
@@ -95,6 +97,69 @@ def test_names_are_asked_for_at_once_and_then_at_a_pace() -> None:
     assert again is not None
     assert len(again.ended) == 2
     assert absent.poll(outbox, Ns(8 * NS_PER_S + ASK_AGAIN_NS)) is not None
+
+
+def test_a_name_that_whole_readings_do_not_have_is_given_up_aloud() -> None:
+    bench = Bench().quoting()
+    catalog = state_of(bench).catalog
+    absent, outbox = AbsentListings(), Outbox(1)
+    absent.want("BTC-1JAN20-50000-C")
+    now = 5 * NS_PER_S
+    for reading in range(READINGS_MAX):
+        assert absent.is_asked("BTC-1JAN20-50000-C"), reading
+        question = absent.poll(outbox, Ns(now))
+        assert question is not None
+        assert absent.poll(outbox, Ns(now + 1)) is None
+        outbox.take_outputs()
+        absent.on_read(question.request_id + 1_000, catalog, outbox)
+        absent.on_read(question.request_id, catalog, outbox)
+        absent.on_read(question.request_id, catalog, outbox)
+        now += ASK_AGAIN_NS
+        # A question that failed is no reading.
+        assert (absent.poll(outbox, Ns(now)) is None) == (reading == READINGS_MAX - 1)
+        now += ASK_AGAIN_NS
+    told = [one for one in outbox.take_outputs() if isinstance(one, Log)]
+    assert [one.event for one in told] == ["instruments_given_up"]
+    assert "adopt" in str(told[0].fields["act"])
+    absent.want("BTC-1JAN20-50000-C")
+    assert absent.poll(outbox, Ns(now)) is None, "nor is it asked for again"
+    absent.want("BTC-1JAN20-60000-C")
+    question = absent.poll(outbox, Ns(now))
+    assert question is not None
+    assert question.ended == ("BTC-1JAN20-60000-C",)
+
+
+def test_options_that_are_flat_again_do_not_outlive_their_session() -> None:
+    """The venue forgets their terms; nothing would ever find them."""
+    bench = Bench().quoting()
+    listed = len(bench.instruments) - 2
+    portfolio = state_of(bench).portfolio
+    bought = record_of(bench, listed, "t1", 3).fill
+    sold = msgspec.structs.replace(
+        bought, trade_id="t2", side=Side.SELL, price_e8=2 * bought.price_e8
+    )
+    for fill in (bought, sold):
+        assert portfolio.book(fill) is Booking.APPLIED
+    assert portfolio.holding(listed).realized_e18 > 0
+    again = reborn(bench, listed, [])
+    assert again.portfolio.orphans == {}
+    assert again.absent.poll(again.outbox, Ns(bench.now)) is None
+    assert again.portfolio.cash_e8 == portfolio.cash_e8, "what it made is in the cash"
+
+
+def test_what_is_parked_stays_in_sight_over_a_restart() -> None:
+    bench = Bench().quoting()
+    portfolio = state_of(bench).portfolio
+    waits = FillUnplaced("u1", "o9", "BTC-1JAN20-50000-C", bench.now - NS_PER_S, "recon")
+    assert portfolio.park_unplaced(waits)
+    newer = record_of(bench, 0, "t1", 1).fill
+    portfolio.book(newer)
+    portfolio.forget_keys(Ns(bench.now + 5 * NS_PER_DAY))
+    assert portfolio.keys.from_ns <= waits.ts_venue_ns, "once listed, it can still be booked"
+    again = reborn(bench, len(bench.instruments), [])
+    assert again.portfolio.parked == [waits]
+    assert again.absent.is_asked(waits.instrument)
+    assert again.portfolio.read_from_ns(newer.fee_currency) == waits.ts_venue_ns
 
 
 def test_books_without_a_fill_are_read_from_their_opening() -> None:

@@ -402,4 +402,121 @@ LIFE_MUTANTS = (
             "_order_is_read",
         ),
     ),
+    Mutant(
+        "trades-read-from-before-the-keys",
+        "core/reconcile.py",
+        "max(newest_ns - OVERLAP_NS, portfolio.keys.from_ns, 0)",
+        "max(newest_ns - OVERLAP_NS, 0)",
+        "After a quiet day in one currency the desk never trades again.",
+        (
+            "core/test_reconcile.py::test_two_quiet_days_do_not_make_the_last_fill_a_strange_one",
+            "core/test_reconcile.py::test_trades_from_just_before_the_opening_stay_part_of_it",
+        ),
+    ),
+    Mutant(
+        "keys-that-begin-within-a-millisecond",
+        "core/portfolio.py",
+        "horizon_ns // NS_PER_MS * NS_PER_MS",
+        "horizon_ns",
+        "A trade of the very millisecond where the keys begin stops the desk for good.",
+        ("core/test_reconcile.py::test_a_trade_of_the_millisecond_where_the_keys_begin_is_known",),
+    ),
+    Mutant(
+        "keys-forgotten-of-what-waits",
+        "core/portfolio.py",
+        "min([now_venue_ns - KEYS_KEPT_NS, *waiting_ns])",
+        "now_venue_ns - KEYS_KEPT_NS",
+        "A trade that waits a day for its listing can never be booked.",
+        ("core/test_recovery.py::test_what_is_parked_stays_in_sight_over_a_restart",),
+    ),
+    Mutant(
+        "waiting-trade-lost-with-the-process",
+        "core/portfolio.py",
+        "        self.parked = [*state.parked]\n",
+        "        self.parked = []\n",
+        "A restart drops a trade that could not be booked yet.",
+        ("core/test_recovery.py::test_what_is_parked_stays_in_sight_over_a_restart",),
+    ),
+    Mutant(
+        "flat-options-kept-for-ever",
+        "core/portfolio.py",
+        "            if held.lots:\n                holdings.append",
+        "            if held != Holding():\n                holdings.append",
+        "Every option ever traded is asked for after each restart, and listings wait.",
+        ("core/test_recovery.py::test_options_that_are_flat_again_do_not_outlive_their_session",),
+    ),
+    Mutant(
+        "flat-future-forgotten-with-its-result",
+        "core/portfolio.py",
+        "                carried[currency] = carried.get(currency, 0) + result_e8\n",
+        "                carried[currency] = carried.get(currency, 0)\n",
+        "A restart loses what a closed future made in its session.",
+        ("core/test_portfolio.py::test_a_flat_future_leaves_its_session_result_and_not_itself",),
+    ),
+    Mutant(
+        "ended-options-asked-for-for-ever",
+        "core/absent_listings.py",
+        "if readings >= READINGS_MAX]",
+        "if readings < 0]",
+        "A trade in an option long gone keeps the desk shut for ever.",
+        (
+            "core/test_recovery.py::test_a_name_that_whole_readings_do_not_have_is_given_up_aloud",
+            "core/test_adjustments.py::test_a_trade_that_nobody_can_place_ends_by_adoption_and"
+            "_only_once_it_is_given_up",
+        ),
+    ),
+    Mutant(
+        "taken-over-and-booked-again",
+        "core/portfolio.py",
+        "            self.keys.waive(fill)\n",
+        "            pass\n",
+        "A trade that was part of the books at their opening is booked once more.",
+        ("core/test_portfolio.py::test_what_waited_at_the_opening_is_part_of_it",),
+    ),
+    Mutant(
+        "taken-over-behind-a-trade",
+        "core/reconcile_desk.py",
+        "        if is_lost and fills_since(cut, self._books()):\n",
+        "        if is_lost and not cut.keys and cut.repeats < 0:\n",
+        "A trade of the last moment vanishes from books that are taken over.",
+        (
+            "core/test_adjustments.py::test_books_are_not_taken_over_from_a_picture_that_trades"
+            "_ran_past",
+        ),
+    ),
+    Mutant(
+        "funding-of-all-sessions",
+        "core/portfolio.py",
+        "            held.funding_e18, held.funding_session = 0, session\n",
+        "            held.funding_session = session\n",
+        "Equity is off by a day's funding each day, until the loss limit trips.",
+        (
+            "core/test_portfolio.py::test_the_venues_funding_restarts_each_session_and_equity"
+            "_does_not_move",
+            "core/test_account_equality.py::test_equity_stays_the_venues_over_settlements_of"
+            "_which_only_balances_tell",
+        ),
+    ),
+    Mutant(
+        "funding-of-a-session-that-settles",
+        "core/portfolio.py",
+        "        if is_settling or session < held.funding_session:\n",
+        "        if session < held.funding_session:\n",
+        "A figure of the session before is booked once more in the morning.",
+        (
+            "core/test_portfolio.py::test_the_venues_funding_restarts_each_session_and_equity"
+            "_does_not_move",
+        ),
+    ),
+    Mutant(
+        "venue-never-restarts-its-funding",
+        "sim/exchange_views.py",
+        "            div_half_even(held.session_funding_e18, E10) if spec.is_perpetual",
+        "            div_half_even(held.funding_e18, E10) if spec.is_perpetual",
+        "The simulated venue shares our mistake, and no test could find it.",
+        (
+            "sim/test_settlement_funding.py::test_a_position_states_the_funding_of_its_session"
+            "_which_restarts_at_eight",
+        ),
+    ),
 )

@@ -10,6 +10,7 @@ ORDER_MUTANTS = (
         "core/portfolio.py",
         "        if key in self.keys:\n"
         "            self.duplicates += 1\n"
+        "            self._end_parked(fill)\n"
         "            return Booking.DUPLICATE\n",
         "",
         "A fill told by reply and by stream is held twice in the position.",

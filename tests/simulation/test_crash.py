@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mm_daemon.domain.units import NS_PER_S
 from mm_daemon.run.simulate import Simulation
 from mm_daemon.run.simulation_checks import venue_trades, violations
 from mm_daemon.run.simulation_rows import settle
@@ -42,6 +43,31 @@ def test_death_at_places_between_record_and_write(tmp_path: Path) -> None:
         assert found == [], f"{places_on} places on, {BYTES_LOST[number % 5]} bytes lost"
         traded += trades
     assert traded > PLACES
+
+
+@pytest.mark.parametrize("quiet_s", [310.0, 420.0] if IS_LONG else [310.0])
+def test_a_life_without_any_ledger_at_an_account_that_traded_minutes_ago(
+    quiet_s: float, tmp_path: Path
+) -> None:
+    """Its first picture goes back five minutes; the trades are from just before that."""
+    sim = quoting(simulation("busy", tmp_path / "run", seed=5))
+    sim.run_for(15.0)
+    assert len(venue_trades(sim)) > 3
+    sim.kill()
+    sim.run_for(2.0)
+    sim.skip_to(sim.scheduler.now_ns + round(quiet_s * NS_PER_S))
+    sim.ledger_bytes_lost = 10**9
+    sim.crash(is_host_crash=True)
+    assert sim.run_until_true(lambda: len(sim.lives) == 2, 40.0), "no second life began"
+    sim.run_for(40.0)
+    state = sim.parts.state(sim.trader.node)
+    assert state is not None
+    assert (sim.adopted_at_ns > 0, state.portfolio.parked) == (True, [])
+    sim.reset_if_latched()
+    sim.run_for(5.0)
+    assert sim.open_orders() > 0, "it trades again"
+    settle(sim, 2.0)
+    assert violations(sim) == []
 
 
 @pytest.mark.parametrize("is_host_crash", [False, True])

@@ -691,3 +691,22 @@ def test_ended_instruments_are_read_by_name_and_never_subscribed() -> None:
     peer.protocol.send(ReadInstruments(10, ended=("BTC-6FEB26-80000-P",)), peer.now_ns, 0)
     peer.tick(30)
     assert asked == [("BTC", False), ("ETH", False)], "it is known by now"
+
+
+def test_an_ended_instrument_that_is_not_found_burdens_no_later_reading() -> None:
+    """A new listing would wait for answers that nobody asked for any more."""
+    peer = ready_peer()
+    asked: list[tuple[object, object]] = []
+
+    def listing(params: Answer) -> object:
+        asked.append((params["currency"], params["expired"]))
+        return [] if params["expired"] else LISTING[str(params["currency"])]
+
+    peer.replies["public/get_instruments"] = listing
+    peer.protocol.send(ReadInstruments(9, ended=("BTC-6FEB20-80000-P",)), peer.now_ns, 0)
+    peer.tick(30)
+    assert asked == [("BTC", False), ("ETH", False), ("BTC", True)]
+    asked.clear()
+    peer.protocol.send(ReadInstruments(10), peer.now_ns, 0)
+    peer.tick(30)
+    assert asked == [("BTC", False), ("ETH", False)]

@@ -307,6 +307,8 @@ class MarketFeed:
 
     def _complete(self, reading: CatalogueRead, now_ns: Ns) -> list[Event]:
         fresh, refused = self.catalogue.merge(reading.bodies, self._ended_wanted)
+        if self._read_wanted is None:
+            self._ended_wanted.clear()  # each wish names its own; those of the next one stay
         unknown = [body for body in reading.bodies if body.state and not lifecycle_of(body.state)]
         if unknown:
             first = f"{unknown[0].instrument_name} is {unknown[0].state[:40]!r}"
