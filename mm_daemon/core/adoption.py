@@ -106,7 +106,7 @@ class Adoption:
         if not broken_ns or now_ns - broken_ns < ADOPT_AFTER_NS:
             return "no break has stood for long enough"
         if any(not self._is_lost(fill) for fill in s.portfolio.parked):
-            return "fills are parked: they may explain it"
+            return "fills are parked that may still be booked: they may explain it"
         if s.working.unknowns().count:
             return "orders have no known outcome: their fills may explain it"
         return ""

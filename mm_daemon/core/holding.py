@@ -84,7 +84,11 @@ class Holding(msgspec.Struct):
 
     def without_result(self) -> Holding:
         """What the venue's next statement of funding is compared with, and nothing else."""
-        return Holding(funding_e18=self.funding_e18, funding_session=self.funding_session)
+        return Holding(
+            funding_e18=self.funding_e18,
+            funding_session=self.funding_session,
+            funding_unit_e30=self.funding_unit_e30,
+        )
 
     @classmethod
     def restored(cls, parts: Sequence[str], settled_session: int) -> Holding:

@@ -346,7 +346,7 @@ class Portfolio:
             self.keys.waive(fill)
         self.parked = []
         self.orphans.clear()
-        self._holdings = [Holding() for _ in self._holdings]
+        self._holdings = [held.without_result() for held in self._holdings]
         self.position_lots[:] = 0
         self.cash_e8.clear()
         self.carried_session_e8.clear()
@@ -359,12 +359,14 @@ class Portfolio:
             instrument = self._catalog.instruments[position.instrument_id]
             cost = value_e18(instrument, position.lots, position.average_price_e8)
             basis = value_e18(instrument, position.lots, position.mark_price_e8)
+            self._take_funding(position.instrument_id, position.ts_venue_ns)
             held = Holding(
                 lots=position.lots,
                 cost_e18=cost,
                 session_cost_e18=0 if instrument.is_option else basis,
                 funding_e18=position.realized_funding_e8 * E10,
                 funding_session=session_of(position.ts_venue_ns),
+                funding_unit_e30=self._holdings[position.instrument_id].funding_unit_e30,
             )
             self._install(position.instrument_id, held)
 

@@ -30,7 +30,8 @@ class ResetTerms(msgspec.Struct, frozen=True):
 
 
 class PositionDifference(msgspec.Struct, frozen=True):
-    """A position that is one thing in our books and another at the venue, in its amount unit."""
+    """A position that is one thing in our books and another at the venue, in its amount unit; in
+    lots where its instrument is not known, and of a trade that has no place `trade ID in NAME`."""
 
     instrument: str
     ours: float

@@ -336,6 +336,40 @@ def test_what_accrued_over_a_settlement_is_split_at_it(books: Portfolio, is_tick
     assert (held.session_funding_e18, held.funding_e18) == (-175 * 10**13, -875 * 10**12)
 
 
+@pytest.mark.parametrize("is_held", [True, False])
+def test_books_that_are_taken_over_go_on_with_the_funding_from_there(
+    books: Portfolio, is_held: bool
+) -> None:
+    """The meters run on; the venue's figure of the session is the one that it goes on with."""
+
+    def follow(hours: int) -> None:
+        at = Ns(EIGHT + hours * 3_600 * NS_PER_S)
+        books.accrue_funding(PERPETUAL, mark_e8=60_120 * E8, index_e8=60_000 * E8, ts_venue_ns=at)
+
+    books.open_books((account(0.0, 0.0, 0.0),), (), T0)
+    books.book(fill("1", PERPETUAL, Side.BUY, 6_000, 60_000.0, ts=NS_PER_S))
+    follow(1)
+    follow(2)
+    if not is_held:
+        sold = fill(
+            "2", PERPETUAL, Side.SELL, 6_000, 60_000.0, ts=EIGHT - T0 + 2 * 3_600 * NS_PER_S
+        )
+        books.book(sold)
+    lots = 6_000 if is_held else 0
+    stated = PositionEvidence(
+        PERPETUAL, Lots(lots), 60_000 * E8, 60_000 * E8, CoinE8(-21_875),
+        Ns(EIGHT + 2 * 3_600 * NS_PER_S),
+    )  # fmt: skip
+    books.take_over((account(10.0, -0.5, 0.0),), (stated,) if is_held else ())
+    prices = marks(PERPETUAL=60_000.0)
+    assert books.equity("BTC", prices).equity_e8 == round(9.5 * COIN)
+    follow(10)
+    earned_e8 = -175_000 if is_held else 0
+    assert books.equity("BTC", prices).equity_e8 == round(9.5 * COIN) + earned_e8
+    books.on_funding(funded(-21_875 + earned_e8, EIGHT + 10 * 3_600 * NS_PER_S))
+    assert books.funding_corrections == 0
+
+
 def test_a_restart_goes_on_in_the_session_of_funding_that_it_left(books: Portfolio) -> None:
     stated = marks(PERPETUAL=60_000.0)
     books.book(fill("1", PERPETUAL, Side.BUY, 6_000, 60_000.0))
