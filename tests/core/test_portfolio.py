@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from mm_daemon.core.catalog import Catalog
+from mm_daemon.core.holding import Holding
 from mm_daemon.core.portfolio import KEYS_KEPT_NS, Booking, Portfolio
 from mm_daemon.domain.events import FillUnplaced
 from mm_daemon.domain.orders import AccountEvidence, FillEvidence, PositionEvidence
@@ -431,17 +432,21 @@ def test_a_flat_future_leaves_its_session_result_and_not_itself(books: Portfolio
     assert again.equity("BTC", marks()).equity_e8 == before
 
 
-def test_books_saved_before_sessions_of_funding_are_read(books: Portfolio) -> None:
-    """Their holdings have a field less: the figure is of the session settled last."""
+def test_books_saved_by_an_earlier_build_are_read(books: Portfolio) -> None:
+    """Their holdings have a field less: the figure is of the session settled last. And they hold
+    what is flat, options among it that the venue has forgotten since."""
     at = EIGHT + 3_600 * NS_PER_S
     books.settle_if_due((msgspec.structs.replace(account(0.0, 0.0, 0.0), ts_venue_ns=Ns(at)),))
     books.book(fill("1", PERPETUAL, Side.BUY, 6_000, 60_000.0))
     books.on_funding(funded(-1_000, at))
     saved = msgspec.msgpack.decode(books.checkpoint())
     saved["holdings"] = [(name, parts[:9]) for name, parts in saved["holdings"]]
+    flat = Holding(realized_e18=7, fees_e8=3).saved()[:9]
+    saved["holdings"].append(("BTC-1JAN20-50000-C", flat))
     del saved["parked"]
     again = Portfolio(CATALOG)
     again.restore(msgspec.msgpack.encode(saved))
+    assert again.orphans == {}
     again.on_funding(funded(-1_000, at + NS_PER_S))
     assert again.equity("BTC", marks(PERPETUAL=60_000.0)).equity_e8 == -1_000
 

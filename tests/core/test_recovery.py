@@ -141,6 +141,7 @@ def test_options_that_are_flat_again_do_not_outlive_their_session() -> None:
     for fill in (bought, sold):
         assert portfolio.book(fill) is Booking.APPLIED
     assert portfolio.holding(listed).realized_e18 > 0
+    assert bench.instruments[listed].name.encode() not in portfolio.checkpoint()
     again = reborn(bench, listed, [])
     assert again.portfolio.orphans == {}
     assert again.absent.poll(again.outbox, Ns(bench.now)) is None

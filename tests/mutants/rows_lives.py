@@ -446,6 +446,25 @@ LIFE_MUTANTS = (
         ("core/test_recovery.py::test_options_that_are_flat_again_do_not_outlive_their_session",),
     ),
     Mutant(
+        "flat-options-of-old-books-wanted",
+        "core/portfolio.py",
+        "name: held for name, held in holdings.items() if held.is_carried or is_known(name)",
+        "name: held for name, held in holdings.items() if held.lots >= 0 or is_known(name)",
+        "Books of an earlier build have names asked for that nobody knows any more.",
+        ("core/test_portfolio.py::test_books_saved_by_an_earlier_build_are_read",),
+    ),
+    Mutant(
+        "taken-over-with-a-life-of-funding",
+        "core/portfolio.py",
+        "funding_unit_e30=self._holdings[position.instrument_id].funding_unit_e30,",
+        "funding_unit_e30=0,",
+        "Books that are taken over pay once more what their life has paid.",
+        (
+            "core/test_portfolio.py::test_books_that_are_taken_over_go_on_with_the_funding_from"
+            "_there",
+        ),
+    ),
+    Mutant(
         "flat-future-forgotten-with-its-result",
         "core/portfolio.py",
         "                carried[currency] = carried.get(currency, 0) + result_e8\n",
