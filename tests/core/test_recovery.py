@@ -284,3 +284,11 @@ def test_a_trade_told_late_is_known_as_long_as_the_younger_ones_before_it() -> N
     assert keys.lots_of("o1") == 1
     keys.forget(40)
     assert keys.lots_of("o1") == 0
+
+
+def test_two_waived_trades_of_one_order_are_forgotten() -> None:
+    keys = FillKeys()
+    for trade_id in ("1", "2"):
+        keys.waive(FillUnplaced(trade_id, "o1", "X", ts_venue_ns=5, source="reconcile"))
+    keys.forget(10)
+    assert keys.saved() == []
