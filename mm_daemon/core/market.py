@@ -38,7 +38,7 @@ from mm_daemon.domain.events import (
 )
 from mm_daemon.domain.instruments import Lifecycle
 from mm_daemon.domain.units import NS_PER_S, Ns
-from mm_daemon.pricing.valuation import NOT_AVERAGING, Averaging
+from mm_daemon.pricing.valuation import NOT_AVERAGING, Averaging, averaging_of_estimate
 from mm_daemon.pricing.variance_time import AVERAGING_NS
 
 FLOW_HALF_LIFE_S = 60.0
@@ -47,7 +47,9 @@ CONTRADICTED_NS = NS_PER_S
 """A book that says nothing for this long while its ticker shows another touch is lost. Each comes
 every 100 ms where something moved, in either order."""
 AVERAGING_AGE_NS_MAX = 60 * NS_PER_S
-"""The venue reports the running average every second or so; an old one is over."""
+"""The venue reports its estimate every few seconds; an old one is over."""
+EXPIRY_SLACK_NS = 60 * NS_PER_S
+"""An estimate ends no further than this from an expiry that is listed: it names none."""
 _FLOW_RATE_PER_NS = math.log(2.0) / (FLOW_HALF_LIFE_S * NS_PER_S)
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -114,7 +116,6 @@ class Market:
         self.index_price: dict[str, float] = {}
         self.index_ts_recv_ns: dict[str, int] = {}
         self.vol_index: dict[str, float] = {}
-        self.expiration: dict[str, ExpirationEstimate] = {}
         self._averaging: dict[str, Averaging] = {}
         self._averaging_ts_ns: dict[str, int] = {}
         self.locked: dict[str, bool] = {}
@@ -160,7 +161,11 @@ class Market:
         self._is_option = catalog.is_option.tolist()
         self._underlying_of = [instrument.underlying for instrument in catalog.instruments]
         self._underlyings_of_index: dict[str, list[str]] = {}
+        self._expiries_of_index: dict[str, dict[int, None]] = {}
         for instrument in catalog.instruments:
+            if instrument.expiry_ns:
+                listed = self._expiries_of_index.setdefault(instrument.price_index, {})
+                listed[instrument.expiry_ns] = None
             served = self._underlyings_of_index.setdefault(instrument.price_index, [])
             if instrument.underlying not in served:
                 served.append(instrument.underlying)
@@ -229,7 +234,7 @@ class Market:
             self.index_price,
             self.index_ts_recv_ns,
             self.vol_index,
-            self.expiration,
+            self._averaging,
             self._averaging_ts_ns,
             self.locked,
             self.last_event_ns,
@@ -342,14 +347,30 @@ class Market:
         if not (0.0 < event.price < math.inf and event.seconds_left >= 0.0):
             self.refused["index"] += 1
             return
-        self.expiration[event.index_name] = event
-        share = 1.0 - event.seconds_left * NS_PER_S / AVERAGING_NS
-        is_running = 0.0 < share <= 1.0
-        found = Averaging(event.price, share) if is_running else NOT_AVERAGING
-        self._averaging[event.index_name] = found
+        self._averaging[event.index_name] = self._averaging_of(event, now_ns)
         self._averaging_ts_ns[event.index_name] = now_ns
         for underlying in self._underlyings_of_index.get(event.index_name, ()):
             self._touch_underlying(underlying)
+
+    def _averaging_of(self, event: ExpirationEstimate, now_ns: int) -> Averaging:
+        """What an estimate says is fixed of the expiry it is of: the listed one nearest to when it
+        says it ends, because its seconds are whole and its way here takes time."""
+        ends_ns = now_ns + round(event.seconds_left * NS_PER_S)
+        listed = self._expiries_of_index.get(event.index_name, ())
+        expiry_ns = min(listed, key=lambda listed_ns: abs(listed_ns - ends_ns), default=0)
+        open_share = event.open_share
+        if open_share is None:
+            open_share = event.seconds_left * NS_PER_S / AVERAGING_NS
+        index = self.index_price.get(event.index_name, math.nan)
+        is_running = event.is_estimated and 0.0 <= open_share < 1.0 and index > 0.0
+        if not is_running or abs(expiry_ns - ends_ns) > EXPIRY_SLACK_NS:
+            return NOT_AVERAGING
+        return averaging_of_estimate(
+            estimate_usd=event.price,
+            index_usd=index,
+            fixed_share=1.0 - open_share,
+            expiry_ns=expiry_ns,
+        )
 
     def _on_instruments(self, event: InstrumentsRead, now_ns: int) -> None:
         """The engine builds the larger catalogue and calls `resize`; nothing else changes."""

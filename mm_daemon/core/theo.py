@@ -75,6 +75,17 @@ class _Chain:
         self.aligned_ns = 0
         self.moved: Ints = np.empty(self.ids.size, dtype=np.int64)
 
+    def attach(self, averaging: Averaging) -> None:
+        """Put an average on the row of the expiry it settles and on no other: at 08:00 UTC the last
+        word on today's average comes when tomorrow's expiry is the nearest."""
+        self.averaging = averaging
+        for e, expiry_ns in enumerate(self.expiries_ns):
+            is_own = expiry_ns == averaging.expiry_ns
+            if is_own or self.terms[E_FIXED, e] > 0.0:
+                self.terms[E_VALUED, e] = STALE
+            self.terms[E_AVERAGE, e] = averaging.average_usd if is_own else 0.0
+            self.terms[E_FIXED, e] = averaging.fixed_share if is_own else 0.0
+
 
 class TheoBoard:
     """Columns by instrument id. Greeks are per unit of amount (a coin; a USD for inverse futures).
@@ -121,7 +132,7 @@ class TheoBoard:
         """Revalue what moved; returns the option ids whose price moved enough to look at quotes.
 
         forwards: one per expiry of the underlying in catalogue order, NaN where there is none.
-        averaging: the settlement average of the expiry that is in its window now, if one is.
+        averaging: the settlement average that is being taken, if one is; it touches its own expiry.
         """
         chain = self._chains[underlying]
         assert forwards.size == len(chain.expiries_ns), (underlying, forwards.size)
@@ -132,14 +143,7 @@ class TheoBoard:
             self._align(chain, calibration, now_ns)
         chain.terms[E_FORWARD] = forwards
         if averaging is not chain.averaging:
-            chain.averaging = averaging
-            chain.terms[E_AVERAGE], chain.terms[E_FIXED] = 0.0, 0.0
-            if averaging.fixed_share > 0.0 and chain.expiries_ns:
-                # Only the nearest expiry can be in its window: expiries are a day apart.
-                first = int(np.argmax(np.array(chain.expiries_ns) > now_ns))
-                chain.terms[E_AVERAGE, first] = averaging.average_usd
-                chain.terms[E_FIXED, first] = averaging.fixed_share
-                chain.terms[E_VALUED, first] = STALE
+            chain.attach(averaging)
         count = _refresh_into(
             chain.starts,
             chain.ids,

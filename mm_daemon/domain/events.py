@@ -91,12 +91,17 @@ class VolIndexSeen(msgspec.Struct, frozen=True, gc=False):
 
 
 class ExpirationEstimate(msgspec.Struct, frozen=True):
-    """Progress of the delivery average of one index in the last half hour before an expiry."""
+    """What one index is expected to deliver at: an estimate of the end in the last half hour before
+    an expiry, the index itself before that.
+
+    open_share: the part of the average's samples still to be taken, None where it was not stated.
+    """
 
     index_name: str
     price: float
     seconds_left: float
     is_estimated: bool
+    open_share: float | None = None
 
 
 class InstrumentsRead(msgspec.Struct, frozen=True):

@@ -28,16 +28,18 @@ N_ROWS = 7
 
 
 class Averaging(msgspec.Struct, frozen=True):
-    """State of the settlement average: its mean so far (USD) and the share already fixed in [0, 1].
+    """State of one settlement average: the mean of its samples so far (USD), the share of them
+    already taken in [0, 1], and the expiry that it settles, which is the only one it may touch.
 
     Outside the window: NOT_AVERAGING.
     """
 
     average_usd: float
     fixed_share: float
+    expiry_ns: int
 
 
-NOT_AVERAGING = Averaging(0.0, 0.0)
+NOT_AVERAGING = Averaging(0.0, 0.0, 0)
 
 
 class Valuation(msgspec.Struct, frozen=True):
@@ -83,6 +85,23 @@ def value_options(
         out,
     )
     return Valuation(*out)
+
+
+def averaging_of_estimate(
+    *, estimate_usd: float, index_usd: float, fixed_share: float, expiry_ns: int
+) -> Averaging:
+    """The mean so far that is inside a venue's estimate of the delivery price.
+
+    An estimate is of the price at the end: the samples taken, and the index for those still to
+    come, E = s A + (1 - s) I. Deribit documents `price` as the "calculated estimated ending price"
+    while `is_estimated`, and as the index itself before the window, where that is what E becomes.
+    A mean so far would start at the index too, but is no estimate of the end. Its own weight in
+    what options settle at, s A + (1 - s) F, is then E + (1 - s) (F - I): not the estimate alone,
+    and hardly moved by a share that is a second old.
+    """
+    assert 0.0 < fixed_share <= 1.0, f"expected a share in (0, 1], found {fixed_share}"
+    fixed_usd = estimate_usd - (1.0 - fixed_share) * index_usd
+    return Averaging(fixed_usd / fixed_share, fixed_share, expiry_ns)
 
 
 def averaging_variance_years(tte_years: float) -> float:

@@ -27,6 +27,7 @@ from mm_daemon.domain.events import (
 from mm_daemon.domain.instruments import Lifecycle
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S, Ns, Side
 from mm_daemon.pricing.valuation import NOT_AVERAGING, Averaging
+from mm_daemon.pricing.variance_time import AVERAGING_NS
 from tests.core.chain_world import NOW, book_event, catalog, ticker
 
 WORLD = catalog(days=(30.0,), strikes=3)
@@ -160,17 +161,55 @@ def test_flow_fades_by_half_in_its_half_life_and_ignores_blocks() -> None:
     assert math.isclose(market.flow(2, later), 4.0, rel_tol=1e-12)
 
 
-def test_settlement_average_is_known_only_while_it_is_taken() -> None:
+NEAR_NS = min(one.expiry_ns for one in WORLD.expiries["BTC"])
+HALF_OPEN = Ns(NEAR_NS - AVERAGING_NS // 2)
+
+
+def averaging_market() -> Market:
     market = Market(WORLD)
-    assert market.averaging("btc_usd", NOW) is NOT_AVERAGING
-    market.on_event(ExpirationEstimate("btc_usd", 70_100.0, 450.0, True), NOW)
-    assert market.averaging("btc_usd", NOW) == Averaging(70_100.0, 0.75)
-    assert market.averaging("eth_usd", NOW) is NOT_AVERAGING
-    assert market.averaging("btc_usd", Ns(NOW + 61 * NS_PER_S)) is NOT_AVERAGING
-    market.on_event(ExpirationEstimate("btc_usd", 70_100.0, 40_000.0, True), NOW)
-    assert market.averaging("btc_usd", NOW) is NOT_AVERAGING
-    market.on_event(ExpirationEstimate("btc_usd", math.nan, 10.0, True), NOW)
+    market.on_event(IndexSeen("btc_usd", 70_000.0, 1), HALF_OPEN)
+    return market
+
+
+def test_settlement_average_is_known_only_while_it_is_taken() -> None:
+    market = averaging_market()
+    assert market.averaging("btc_usd", HALF_OPEN) is NOT_AVERAGING
+    market.on_event(ExpirationEstimate("btc_usd", 70_100.0, 900.0, True), HALF_OPEN)
+    assert market.averaging("btc_usd", HALF_OPEN) is not NOT_AVERAGING
+    assert market.averaging("eth_usd", HALF_OPEN) is NOT_AVERAGING
+    assert market.averaging("btc_usd", Ns(HALF_OPEN + 61 * NS_PER_S)) is NOT_AVERAGING
+    market.on_event(ExpirationEstimate("btc_usd", 70_100.0, 40_000.0, False), HALF_OPEN)
+    assert market.averaging("btc_usd", HALF_OPEN) is NOT_AVERAGING
+    market.on_event(ExpirationEstimate("btc_usd", math.nan, 10.0, True), HALF_OPEN)
     assert market.refused["index"] == 1
+
+
+def test_an_estimate_of_the_end_is_split_into_what_is_fixed_and_the_index_for_the_rest() -> None:
+    """Half of the samples at 70,200, the rest foreseen at the index of 70,000."""
+    market = averaging_market()
+    market.on_event(ExpirationEstimate("btc_usd", 70_100.0, 900.0, True), HALF_OPEN)
+    assert market.averaging("btc_usd", HALF_OPEN) == Averaging(70_200.0, 0.5, NEAR_NS)
+
+
+def test_the_venues_own_count_of_samples_goes_before_the_clock() -> None:
+    """A window of a minute, three quarters taken: fifteen seconds are no half minute of 1,800."""
+    market = averaging_market()
+    at = Ns(NEAR_NS - 15 * NS_PER_S)
+    market.on_event(ExpirationEstimate("btc_usd", 70_075.0, 15.0, True, 0.25), at)
+    assert market.averaging("btc_usd", at) == Averaging(70_100.0, 0.75, NEAR_NS)
+
+
+def test_the_last_word_on_an_average_is_of_the_expiry_that_just_ended() -> None:
+    market = averaging_market()
+    at = Ns(NEAR_NS + NS_PER_S // 20)
+    market.on_event(ExpirationEstimate("btc_usd", 70_200.0, 0.0, True, 0.0), at)
+    assert market.averaging("btc_usd", at) == Averaging(70_200.0, 1.0, NEAR_NS)
+
+
+def test_an_estimate_that_ends_at_no_listed_expiry_is_of_nothing_here() -> None:
+    market = averaging_market()
+    market.on_event(ExpirationEstimate("btc_usd", 70_100.0, 300.0, True, 0.2), HALF_OPEN)
+    assert market.averaging("btc_usd", HALF_OPEN) is NOT_AVERAGING
 
 
 def test_lifecycle_and_platform_locks_are_kept() -> None:

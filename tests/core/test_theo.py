@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mm_daemon.core.theo import ALIGN_INTERVAL_NS, FORWARD_MOVE_MIN, TheoBoard
-from mm_daemon.domain.units import NS_PER_YEAR, Ns
+from mm_daemon.domain.units import NS_PER_DAY, NS_PER_YEAR, Ns
 from mm_daemon.pricing.surface import Bumps, align, chain_vols
 from mm_daemon.pricing.valuation import Averaging, value_options
 from tests.core.chain_world import FORWARD, NOW, board, calibration, catalog
@@ -15,6 +15,7 @@ from tests.core.chain_world import FORWARD, NOW, board, calibration, catalog
 WORLD = catalog(days=(1.0, 30.0), strikes=9)
 IDS = WORLD.option_ids("BTC")
 STILL = np.full(2, FORWARD)
+EXPIRIES = [expiry.expiry_ns for expiry in WORLD.expiries["BTC"]]
 
 
 def test_equals_the_pricing_room_option_by_option() -> None:
@@ -127,10 +128,34 @@ def test_half_fixed_average_halves_delta_and_quarters_gamma_of_the_expiring_opti
     theo.refresh("BTC", STILL, fitted, NOW)
     near, far = (expiry.ids for expiry in WORLD.expiries["BTC"])
     delta, gamma, other = theo.delta[near].copy(), theo.gamma[near].copy(), theo.delta[far].copy()
-    theo.refresh("BTC", STILL, fitted, NOW, Averaging(FORWARD, 0.5))
+    theo.refresh("BTC", STILL, fitted, NOW, Averaging(FORWARD, 0.5, EXPIRIES[0]))
     assert np.allclose(theo.delta[near], 0.5 * delta, rtol=1e-12)
     assert np.allclose(theo.gamma[near], 0.25 * gamma, rtol=1e-12)
     assert np.array_equal(theo.delta[far], other)
+
+
+def test_an_average_touches_the_expiry_it_settles_and_no_other() -> None:
+    """The last word on today's average arrives after 08:00 UTC, when tomorrow is the nearest."""
+    theo, fitted = TheoBoard(WORLD), calibration(WORLD)
+    theo.refresh("BTC", STILL, fitted, NOW)
+    before = theo.columns.tobytes()
+    over = Averaging(FORWARD, 1.0, EXPIRIES[0] - NS_PER_DAY)
+    theo.refresh("BTC", STILL, fitted, NOW, over)
+    assert theo.columns.tobytes() == before
+    theo.refresh("BTC", STILL, fitted, NOW, Averaging(FORWARD, 0.5, EXPIRIES[0]))
+    assert theo.columns.tobytes() != before
+    theo.refresh("BTC", STILL, fitted, NOW, over)
+    assert theo.columns.tobytes() == before
+
+
+def test_a_listing_does_not_move_an_average_to_another_expiry() -> None:
+    theo, fitted = TheoBoard(WORLD), calibration(WORLD)
+    average = Averaging(FORWARD, 0.5, EXPIRIES[0])
+    theo.refresh("BTC", STILL, fitted, NOW, average)
+    before = theo.delta.tobytes()
+    theo.resize(WORLD)
+    theo.refresh("BTC", STILL, fitted, NOW, average)
+    assert theo.delta.tobytes() == before
 
 
 def test_inverse_future_has_a_delta_of_one_coin_per_price_in_usd() -> None:

@@ -319,8 +319,19 @@ def test_the_other_public_channels() -> None:
         ),
         (
             "estimated_expiration_price.eth_usd",
-            {"seconds": 900, "price": 2000.5, "is_estimated": True, "left_ticks": 150},
-            ExpirationEstimate("eth_usd", 2000.5, 900.0, True),
+            {
+                "seconds": 900,
+                "price": 2000.5,
+                "is_estimated": True,
+                "left_ticks": 150,
+                "total_ticks": 300,
+            },
+            ExpirationEstimate("eth_usd", 2000.5, 900.0, True, 0.5),
+        ),
+        (
+            "estimated_expiration_price.eth_usd",
+            {"seconds": 76228, "price": 2000.5, "is_estimated": False},
+            ExpirationEstimate("eth_usd", 2000.5, 76228.0, False),
         ),
         (
             "platform_state",

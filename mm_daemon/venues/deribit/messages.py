@@ -91,6 +91,8 @@ class ExpirationPriceBody(msgspec.Struct, gc=False):
     price: Positive
     seconds: NotNegative = 0.0
     is_estimated: bool = False
+    left_ticks: NotNegative = 0.0
+    total_ticks: NotNegative = 0.0
 
 
 class InstrumentStateBody(msgspec.Struct, gc=False):

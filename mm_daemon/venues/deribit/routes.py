@@ -239,7 +239,9 @@ def expiration_reader(index_name: str) -> Callable[[msgspec.Raw, Ns], list[Event
 
     def read(raw: msgspec.Raw, _now_ns: Ns) -> list[Event]:
         body = _decode_expiration(raw)
-        return [ExpirationEstimate(index_name, body.price, body.seconds, body.is_estimated)]
+        # Both counts come only with an estimate.
+        share = body.left_ticks / body.total_ticks if body.total_ticks else None
+        return [ExpirationEstimate(index_name, body.price, body.seconds, body.is_estimated, share)]
 
     return read
 
