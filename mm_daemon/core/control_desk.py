@@ -325,7 +325,7 @@ class ControlDesk:
             model_age_ns=s.intensity.worst_age_ns(name, now_ns),
             model_faults=s.intensity.faults(name, now_ns),
             theo_outside=self._outside_mean.get(name, (0.0,) * len(s.catalog.expiries[name])),
-            expiry_delta_coin=self._expiry_deltas(name),
+            expiry_delta_coin=self._expiry_deltas(name, now_ns),
             expiry_delta_coin_max=params.hedge.expiry_delta_coin_max,
             own_loss_day_usd=day,
             own_loss_hour_usd=hour,
@@ -367,10 +367,10 @@ class ControlDesk:
         elif not self._trading_lost_ns:
             self._trading_lost_ns = now_ns
 
-    def _expiry_deltas(self, name: str) -> tuple[float, ...]:
+    def _expiry_deltas(self, name: str, now_ns: Ns) -> tuple[float, ...]:
         """Delta held by expiry of the catalogue, 0 where no future of its own hedges it."""
         s = self._s
-        deltas = s.position_greeks(name).delta_by_expiry.tolist()
+        deltas = s.position_greeks(name, now_ns).delta_by_expiry.tolist()
         by_expiry = dict(zip(s.buckets[name].expiries_ns, deltas, strict=True))
         return tuple(
             by_expiry.get(expiry.expiry_ns, 0.0) if expiry.future_id >= 0 else 0.0

@@ -193,7 +193,7 @@ def explain_hedge(engine: Engine, instrument_id: int, now_ns: Ns) -> HedgeWhy:
     state = engine.state
     assert state is not None, "nothing was decided before the catalogue was known"
     name = state.catalog.instruments[instrument_id].underlying
-    totals = state.position_greeks(name)
+    totals = state.position_greeks(name, now_ns)
     standing = state.hedger.state(name, now_ns)
     return HedgeWhy(
         instrument=state.names[instrument_id],

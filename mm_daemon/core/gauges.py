@@ -94,7 +94,7 @@ def _underlying(engine: Engine, state: EngineState, name: str, now_ns: Ns) -> No
     put("mm_flatten_stuck", len(progress.called_for), underlying=name)
     invalid = np.count_nonzero(~state.market.book_valid[ids])
     put("mm_book_invalid", float(invalid), underlying=name)
-    totals = state.position_greeks(name)
+    totals = state.position_greeks(name, now_ns)
     put("mm_greeks", totals.delta_adjusted, underlying=name, greek="delta")
     put("mm_greeks", totals.delta, underlying=name, greek="delta_black")
     put("mm_greeks", totals.gamma_usd, underlying=name, greek="gamma")

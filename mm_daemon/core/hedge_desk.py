@@ -59,7 +59,7 @@ class HedgeDesk:
             if is_flattening and not s.flattener.is_hedge_needed(name, positions):
                 continue
             inputs = HedgeInputs(
-                totals=s.position_greeks(name),
+                totals=s.position_greeks(name, now_ns),
                 expiries_ns=s.buckets[name].expiries_ns,
                 equity_coin=s.equity_coin.get(s.settle_currency[name], float("nan")),
                 index_usd=s.market.index_price.get(params.price_index, float("nan")),

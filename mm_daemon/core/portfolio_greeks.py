@@ -8,6 +8,10 @@ Delta comes in two conventions. Black delta ignores that an inverse premium is i
 premium-adjusted delta does not. USD delta = equity in coin + sum of adjusted deltas = coin cash +
 sum of Black deltas: which of them is hedged is the `collateral_hedged` setting, and every fill
 moves both by the adjusted delta.
+
+From its expiry on an instrument risks nothing, whether or not anyone has said yet what it is
+delivered at: its payoff is an average that is complete. It counts 0 and not unknown, or the book
+would go unhedged for as long as the venue takes to say.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import msgspec
 import numpy as np
 
 from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
-from mm_daemon.domain.units import NS_PER_DAY
+from mm_daemon.domain.units import NS_PER_DAY, Ns
 from mm_daemon.pricing.arrays import kernel
 
 (
@@ -77,17 +81,26 @@ def buckets_of(catalog: Catalog, underlying: str) -> Buckets:
     )
 
 
-def lot_greeks(catalog: Catalog, board: Floats, out: Floats) -> None:
+def lot_greeks(catalog: Catalog, board: Floats, now_ns: Ns, out: Floats) -> None:
     """Writes the risk of one lot of every instrument into out (LOT_ROWS, n).
 
     board: the theo board's columns in its row order from `price` on: price, price_usd, delta,
-    delta_adjusted, gamma, vega, theta, forward; NaN where there is no theo stays NaN.
+    delta_adjusted, gamma, vega, theta, forward; NaN where there is no theo stays NaN, but for what
+    has ended by `now_ns`: that is 0.
     """
-    lot_greeks_into(board, catalog.lot, catalog.is_option, catalog.is_inverse, out)
+    lot_greeks_into(
+        board,
+        catalog.lot,
+        catalog.is_option,
+        catalog.is_inverse,
+        catalog.expiry_ns,
+        now_ns,
+        out,
+    )
 
 
 def portfolio_greeks(buckets: Buckets, lot_greeks_rows: Floats, position_lots: Ints) -> GreekTotals:
-    """Risk of the positions; NaN where something held has no greeks."""
+    """Risk of the positions; NaN where something held has no greeks and has not ended."""
     expiries = len(buckets.expiries_ns)
     totals = np.zeros(LOT_ROWS)
     by_expiry = np.zeros((3, expiries + 1))
@@ -111,11 +124,26 @@ def is_short_dated(expiry_ns: int, now_ns: int) -> bool:
 
 
 @kernel
+def has_ended(expiry_ns: int, now_ns: int) -> bool:
+    """Whether the time of an instrument is over; never that of a perpetual, whose expiry is 0."""
+    return 0 < expiry_ns <= now_ns
+
+
+@kernel
 def lot_greeks_into(
-    board: Floats, lot: Floats, is_option: Bools, is_inverse: Bools, out: Floats
+    board: Floats,
+    lot: Floats,
+    is_option: Bools,
+    is_inverse: Bools,
+    expiry_ns: Ints,
+    now_ns: int,
+    out: Floats,
 ) -> None:
     """Rows of `board`: price, price_usd, delta, delta_adjusted, gamma, vega, theta, forward."""
     for i in range(lot.size):
+        if has_ended(expiry_ns[i], now_ns):
+            out[:, i] = 0.0
+            continue
         size = lot[i]
         forward = board[7, i]
         out[0, i] = board[2, i] * size

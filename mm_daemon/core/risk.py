@@ -123,7 +123,7 @@ class RiskGate:
         """
         book = self._books[underlying]
         ids, account, catalog = book.buckets.ids, book.account, self._catalog
-        lot_greeks(catalog, columns[PRICE : FORWARD + 1], self._lot_greeks)
+        lot_greeks(catalog, columns[PRICE : FORWARD + 1], now_ns, self._lot_greeks)
         expiries_ns = book.buckets.expiries_ns
         short_dated = np.zeros(len(expiries_ns) + 1)
         for expiry, expiry_ns in enumerate(expiries_ns):

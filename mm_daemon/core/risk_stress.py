@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from mm_daemon.core.catalog import Bools, Catalog, Floats, Ints
+from mm_daemon.core.portfolio_greeks import has_ended
 from mm_daemon.core.risk_kernel import add_stress, sum_stress
 from mm_daemon.core.theo import FORWARD, VOL
 from mm_daemon.domain.units import NS_PER_YEAR, Ns
@@ -125,7 +126,8 @@ def _refresh_rows(
         if done == ROWS_WITHOUT_VALUE_PER_REFRESH:
             return
         i = ids[j]
-        if math.isnan(units[i, 0]) and not math.isnan(columns[FORWARD, i]):
+        is_worth = has_ended(expiry_ns[i], now_ns) or not math.isnan(columns[FORWARD, i])
+        if math.isnan(units[i, 0]) and is_worth:
             _unit_row(
                 i, columns, strike, is_call, is_option, is_inverse, lot, expiry_ns, now_ns, spot,
                 vol, new,
@@ -137,7 +139,7 @@ def _refresh_rows(
     for _ in range(min(ROWS_PER_REFRESH, ids.size)):
         cursor[0] = (cursor[0] + 1) % ids.size
         i = ids[cursor[0]]
-        if math.isnan(columns[FORWARD, i]):
+        if math.isnan(columns[FORWARD, i]) and not has_ended(expiry_ns[i], now_ns):
             continue
         _unit_row(
             i, columns, strike, is_call, is_option, is_inverse, lot, expiry_ns, now_ns, spot, vol,
@@ -170,7 +172,11 @@ def _unit_row(
     vol: Floats,
     new: Floats,
 ) -> None:
-    """P&L of one lot by scenario, vol running fastest; NaN where the instrument has no value."""
+    """P&L of one lot by scenario, vol running fastest; NaN where the instrument has no value, and
+    none where it has ended and only waits for its delivery price."""
+    if has_ended(expiry_ns[i], now_ns):
+        new[:] = 0.0
+        return
     forward = columns[FORWARD, i]
     column = 0
     if not is_option[i]:

@@ -234,10 +234,10 @@ class EngineState:
         if refused.reason in SIZE_REASONS:
             self.breaker.size_refusals.add(now_ns)
 
-    def position_greeks(self, underlying: str) -> GreekTotals:
-        """Greeks of what is held, NaN where something held has none now."""
+    def position_greeks(self, underlying: str, now_ns: Ns) -> GreekTotals:
+        """Greeks of what is held, NaN where something held that has not ended has none now."""
         board = self.theo.columns[PRICE : FORWARD + 1]
-        lot_greeks(self.catalog, board, self._lot_rows)
+        lot_greeks(self.catalog, board, now_ns, self._lot_rows)
         return portfolio_greeks(
             self.buckets[underlying], self._lot_rows, self.portfolio.position_lots
         )

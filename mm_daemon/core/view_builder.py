@@ -75,7 +75,7 @@ def _status(engine: Engine, now_ns: Ns) -> StatusView:
     names = [one.name for one in params.underlyings]
     unknown = state.working.unknowns().count if state is not None else 0
     delta = (
-        {name: _delta(engine, name) for name in names}
+        {name: state.position_greeks(name, now_ns).delta_adjusted for name in names}
         if state is not None
         else dict.fromkeys(names, math.nan)
     )
@@ -130,12 +130,6 @@ def _flattens(engine: Engine) -> dict[str, str]:
     return found
 
 
-def _delta(engine: Engine, underlying: str) -> float:
-    state = engine.state
-    assert state is not None
-    return state.position_greeks(underlying).delta_adjusted
-
-
 def _orders_live(state: EngineState | None) -> int:
     if state is None:
         return 0
@@ -175,7 +169,7 @@ def _greeks(engine: Engine, now_ns: Ns) -> GreeksView:
         return GreeksView(underlyings={})
     found: dict[str, UnderlyingGreeks] = {}
     for name in state.underlyings:
-        totals = state.position_greeks(name)
+        totals = state.position_greeks(name, now_ns)
         expiries = state.buckets[name].expiries_ns
         found[name] = UnderlyingGreeks(
             delta_coin=totals.delta_adjusted,

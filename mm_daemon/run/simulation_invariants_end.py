@@ -185,7 +185,7 @@ class End:
             return 0.0
         beyond = 0.0
         for name, params in state.underlyings.items():
-            totals = state.position_greeks(name)
+            totals = state.position_greeks(name, self._sim.scheduler.now_ns)
             if state.modes.may_hedge(name):
                 beyond = max(beyond, abs(totals.delta_adjusted) - params.hedge.band_delta_coin_max)
         return beyond

@@ -68,6 +68,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     strikes: int = 5
     start_us: int = START_US
     dated_ahead_s: float = 2 * 86_400.0
+    delivery_delay_s: float = 0.0
+    """How long after an expiry its delivery price is said and paid."""
     lists_at_s: float = 0.0
     skip: tuple[float, float] | None = None
     """From when to when host and market sleep."""
@@ -107,6 +109,18 @@ _TABLE: Final = (
         skip=(40.0, EXPIRY_S - 70.0),
         takes_per_s=12.0,
         vol_multiple=2.0,
+    ),
+    Row(
+        name="late_delivery",
+        description="A calm expiry whose delivery price is said half a minute late.",
+        seconds=EXPIRY_S + 45.0,
+        start_us=EXPIRY_START_US,
+        dated_ahead_s=0.0,
+        delivery_delay_s=30.0,
+        strikes=9,
+        skip=(25.0, EXPIRY_S - 70.0),
+        takes_per_s=12.0,
+        vol_multiple=0.5,
     ),
     Row(
         name="listing",
@@ -269,6 +283,7 @@ def build(
                 start_us=row.start_us,
                 strikes=row.strikes,
                 dated_ahead_s=row.dated_ahead_s,
+                delivery_delay_s=row.delivery_delay_s,
                 lists_at_s=row.lists_at_s,
                 vol_multiple=row.vol_multiple,
                 option_takes_per_s=row.takes_per_s,

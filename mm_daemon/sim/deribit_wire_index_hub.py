@@ -176,7 +176,7 @@ class IndexHub:
         return orjson.dumps(rows)
 
     def delivery_estimated(self, event: EstimatedDelivery) -> None:
-        """estimated_expiration_price: the average so far, in the last half hour."""
+        """estimated_expiration_price: where the average would end, in the last half hour."""
         row: Json = {
             "seconds": event.seconds_left,
             "price": event.price_e8 / E8,

@@ -99,6 +99,8 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     delivery_window_us: int = 30 * MINUTE_US
     delivery_sample_us: int = 6 * SECOND_US
     delivery_price_tick_e8: int = 1_000_000
+    delivery_delay_us: int = 0
+    """How long after an expiry its price is said and paid; books end at the expiry itself."""
     delivery_prices_kept: int = 1_000
     expired_kept: int = 5_000
     settlement_pause_us: int = 2 * SECOND_US

@@ -2,10 +2,12 @@
 
 An expiry is delivered at the average of the index, sampled every `delivery_sample_us` over the
 last `delivery_window_us` (by default 300 samples of 6 s), rounded to `delivery_price_tick_e8`.
-Options pay their payoff, futures what the session made, both less a capped delivery fee; orders
-end with reason `settlement`. At 08:00 UTC each day futures pay what their session made, realised,
-unrealised and funding, and every position takes its mark as the new session basis. What rounding
-to 1e-8 leaves over goes to the venue's account, so that cash is conserved exactly.
+Books end at the expiry, orders with reason `settlement`; the price is said and paid then, or
+`delivery_delay_us` later, in which time positions stay as they are. Options pay their payoff,
+futures what the session made, both less a capped delivery fee. At 08:00 UTC each day futures pay
+what their session made, realised, unrealised and funding, and every position takes its mark as the
+new session basis. What rounding to 1e-8 leaves over goes to the venue's account, so that cash is
+conserved exactly.
 """
 
 from mm_daemon.sim.accounts import Account, Position
@@ -45,7 +47,22 @@ def watch_expiry(state: ExchangeState, index_name: str, expiry_us: int, now_us: 
 
 
 def sample(state: ExchangeState, average: DeliveryAverage, now_us: int) -> None:
-    """Takes one sample and publishes the estimate; delivers when the expiry has come."""
+    """Takes one sample and publishes the estimate. At the expiry books end; it is delivered then,
+    or when its price is due.
+    """
+    if average.next_sample_us <= average.expiry_us:
+        _take_sample(state, average, now_us)
+        if average.next_sample_us <= average.expiry_us:
+            return
+        average.next_sample_us = average.expiry_us + state.config.delivery_delay_us
+        for listed in _expiring(state, average):
+            close(state, listed, now_us)
+    if now_us >= average.next_sample_us:
+        del state.deliveries[(average.index_name, average.expiry_us)]
+        _deliver_expiry(state, average, now_us)
+
+
+def _take_sample(state: ExchangeState, average: DeliveryAverage, now_us: int) -> None:
     average.total_e8 += state.index_e8.get(average.index_name, 0)
     average.samples += 1
     average.next_sample_us += state.config.delivery_sample_us
@@ -61,9 +78,6 @@ def sample(state: ExchangeState, average: DeliveryAverage, now_us: int) -> None:
             ts_us=now_us,
         )
     )
-    if now_us >= average.expiry_us:
-        del state.deliveries[(average.index_name, average.expiry_us)]
-        _deliver_expiry(state, average, now_us)
 
 
 def estimate_e8(state: ExchangeState, average: DeliveryAverage) -> int:
@@ -89,9 +103,13 @@ def _deliver_expiry(state: ExchangeState, average: DeliveryAverage, now_us: int)
     history = state.delivery_prices.setdefault(average.index_name, [])
     history.insert(0, (average.expiry_us, price_e8))
     del history[state.config.delivery_prices_kept :]
-    for listed in list(state.by_index.get(average.index_name, {}).values()):
-        if listed.spec.expiry_us == average.expiry_us:
-            deliver(state, listed, price_e8, now_us)
+    for listed in _expiring(state, average):
+        deliver(state, listed, price_e8, now_us)
+
+
+def _expiring(state: ExchangeState, average: DeliveryAverage) -> list[Listed]:
+    here = state.by_index.get(average.index_name, {}).values()
+    return [listed for listed in here if listed.spec.expiry_us == average.expiry_us]
 
 
 def end_orders(state: ExchangeState, listed: Listed, now_us: int) -> None:
@@ -108,12 +126,16 @@ def end_orders(state: ExchangeState, listed: Listed, now_us: int) -> None:
     state.touch_book(listed)
 
 
-def deliver(state: ExchangeState, listed: Listed, price_e8: int, now_us: int) -> None:
-    """Delivers one instrument: open -> settlement -> delivered, cash to every holder."""
-    name = listed.spec.name
+def close(state: ExchangeState, listed: Listed, now_us: int) -> None:
+    """Ends one book at its expiry: open -> settlement."""
     listed.state = InstrumentState.SETTLEMENT
-    state.publish(InstrumentStateChanged(name, listed.state, now_us))
+    state.publish(InstrumentStateChanged(listed.spec.name, listed.state, now_us))
     end_orders(state, listed, now_us)
+
+
+def deliver(state: ExchangeState, listed: Listed, price_e8: int, now_us: int) -> None:
+    """Delivers one closed instrument: settlement -> delivered, cash to every holder."""
+    name = listed.spec.name
     records: list[Settlement] = []
     paid_e8 = 0
     for account in state.accounts.values():
@@ -191,7 +213,9 @@ def settle_session(state: ExchangeState, now_us: int) -> None:
                 listed = state.listed[order.instrument]
                 cancel(state, listed, order, CancelReason.SETTLEMENT, now_us)
     for listed in state.listed.values():
-        if listed.mark_price_e8() > 0:
+        # What has expired is paid by its delivery, however late.
+        has_expired = 0 < listed.spec.expiry_us <= now_us
+        if listed.mark_price_e8() > 0 and not has_expired:
             _settle_instrument(state, listed, now_us)
 
 

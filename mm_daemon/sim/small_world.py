@@ -53,6 +53,8 @@ class SmallWorldConfig(msgspec.Struct, frozen=True, kw_only=True):
     dated_ahead_s: float = 2 * 86_400.0
     """The dated expiry listed is the first one that has a future and is at least this far away."""
     delivery_window_s: float = 60.0
+    delivery_delay_s: float = 0.0
+    """How long after an expiry the venue says and pays its delivery price."""
     lists_at_s: float = 0.0
     """When an expiry nearer than the others is listed; 0 = never."""
     vol_multiple: float = 1.0
@@ -68,6 +70,7 @@ class SmallWorldConfig(msgspec.Struct, frozen=True, kw_only=True):
         return ExchangeConfig(
             delivery_window_us=round(self.delivery_window_s * SECOND_US),
             delivery_sample_us=SECOND_US,
+            delivery_delay_us=round(self.delivery_delay_s * SECOND_US),
         )
 
 

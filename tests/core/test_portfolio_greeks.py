@@ -21,7 +21,7 @@ from mm_daemon.core.portfolio_greeks import (
     lot_greeks,
     portfolio_greeks,
 )
-from mm_daemon.domain.units import NS_PER_S
+from mm_daemon.domain.units import NS_PER_S, Ns
 from tests.core.account_world import (
     CALL,
     CALL_FAR,
@@ -39,8 +39,8 @@ CATALOG = small_catalog()
 SIZE = len(CATALOG)
 
 
-def rows() -> np.ndarray:
-    """price, price_usd, delta, delta_adjusted, gamma, vega, theta, forward."""
+def rows(now_ns: Ns = T0, *, without: int = -1) -> np.ndarray:
+    """Lot greeks of a board where every option is alike, less the theo of one instrument."""
     board = np.zeros((8, SIZE))
     board[7] = 60_000.0
     for i in range(SIZE):
@@ -49,8 +49,10 @@ def rows() -> np.ndarray:
         else:
             unit = 1.0 / 60_000.0 if CATALOG.is_inverse[i] else 1.0
             board[:4, i] = 60_000.0, 60_000.0, unit, unit
+    if without >= 0:
+        board[:, without] = math.nan
     out = np.full((LOT_ROWS, SIZE), np.nan)
-    lot_greeks(CATALOG, board, out)
+    lot_greeks(CATALOG, board, now_ns, out)
     return out
 
 
@@ -99,6 +101,31 @@ def test_what_is_held_without_greeks_makes_the_total_unknown_and_what_is_not_doe
     assert portfolio_greeks(buckets, board, lots).delta == pytest.approx(0.05)
     lots[PUT] = 1
     assert math.isnan(portfolio_greeks(buckets, board, lots).delta)
+
+
+def test_what_has_ended_counts_nothing_though_nobody_has_said_its_delivery_price() -> None:
+    """An option without any theo left, beside a live option, a dated future and a perpetual."""
+    lots = np.zeros(SIZE, dtype=np.int64)
+    lots[[PUT, FUTURE, CALL_FAR, PERPETUAL]] = 25, -600, 2, 3_000
+    buckets = buckets_of(CATALOG, "BTC")
+    before = portfolio_greeks(buckets, rows(Ns(EXPIRY_NEAR - 1), without=PUT), lots)
+    assert math.isnan(before.delta_adjusted)
+    totals = portfolio_greeks(buckets, rows(Ns(EXPIRY_NEAR), without=PUT), lots)
+    assert totals.delta_adjusted == pytest.approx(2 * 0.045 - 0.1 + 0.5)
+    assert totals.delta_by_expiry.tolist() == pytest.approx([0.0, 2 * 0.045 - 0.1])
+    assert totals.gamma_usd == pytest.approx(2 * 180.0)
+    assert math.isfinite(totals.delta + totals.vega_usd + totals.theta_usd)
+    over = portfolio_greeks(buckets, rows(Ns(EXPIRY_FAR), without=PUT), lots)
+    assert over.delta_adjusted == pytest.approx(0.5)
+
+
+def test_a_live_instrument_without_greeks_is_unknown_beside_one_that_has_ended() -> None:
+    lots = np.zeros(SIZE, dtype=np.int64)
+    lots[[PUT, CALL_FAR]] = 1, 1
+    totals = portfolio_greeks(
+        buckets_of(CATALOG, "BTC"), rows(Ns(EXPIRY_NEAR), without=CALL_FAR), lots
+    )
+    assert math.isnan(totals.delta_adjusted)
 
 
 def test_short_dated_is_within_a_day_of_expiry_and_not_after_it() -> None:

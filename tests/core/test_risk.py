@@ -38,6 +38,7 @@ from tests.core.account_params import params
 from tests.core.account_world import (
     CALL,
     CALL_FAR,
+    EXPIRY_NEAR,
     GROUP,
     LINEAR_CALL,
     LINEAR_PERPETUAL,
@@ -333,6 +334,22 @@ def test_c08_refuses_the_same_order_within_the_window_and_a_client_id_for_ever()
     assert desk.place(*order, now=NS_PER_S).allowed is not None
     desk.requests -= 1
     assert reasons(desk.place(*order, now=9 * NS_PER_S)) == [Reason.DUPLICATE]
+
+
+def test_what_has_ended_neither_holds_up_a_hedge_nor_counts_in_it() -> None:
+    """Long a coin and a half of delta: an option of half a coin has ended without a word on its
+    price, so only the perpetual's coin is left to sell."""
+    desk = Desk(params(delta_coin_max=10.0))
+    desk.positions[CALL], desk.positions[PERPETUAL] = 100, 6_000
+    desk.columns[:FORWARD, CALL] = math.nan
+    desk.gate.refresh_all(desk.positions, desk.working)
+    desk.gate.set_account("BTC", desk.account)
+    desk.gate.refresh_greeks("BTC", desk.columns, Ns(EXPIRY_NEAR - 1))
+    sell = (PERPETUAL, Side.SELL, 120_000, 6_000, Purpose.HEDGE)
+    assert reasons(desk.place(*sell)) == [Reason.NOT_REDUCING], "what is unknown is no hedge"
+    desk.gate.refresh_greeks("BTC", desk.columns, Ns(EXPIRY_NEAR))
+    assert desk.gate.worst_case("BTC")[0].tolist() == pytest.approx([1.0, 1.0])
+    assert desk.place(*sell).allowed is not None
 
 
 def test_c05_stops_adding_at_the_margin_ratio_and_at_the_order_count() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mm_daemon.core.risk_kernel import I_POSITION, I_ROWS
 from mm_daemon.core.risk_stress import ROWS_WITHOUT_VALUE_PER_REFRESH, StressUnits
+from mm_daemon.domain.units import Ns
 from tests.core.chain_world import NOW, board, catalog
 
 WORLD = catalog(days=(7.0, 30.0, 90.0), strikes=25)
@@ -43,3 +44,18 @@ def test_sums_are_the_same_whichever_row_was_valued_first() -> None:
         late.refresh_some(0, ids, ints, theo.columns, base_usd=1e6, now_ns=NOW)
     assert np.allclose(held.held, late.held, rtol=1e-12)
     assert np.isfinite(held.sums).all()
+
+
+def test_what_has_ended_loses_nothing_more_though_it_never_had_a_value_here() -> None:
+    """A restart between an expiry and its delivery price: no forward, no theo, and a position."""
+    theo = board(WORLD)
+    near = WORLD.expiries["BTC"][0]
+    theo.columns[:, near.ids] = math.nan
+    ids = np.arange(len(WORLD), dtype=np.int64)
+    ints = np.zeros((I_ROWS, ids.size), dtype=np.int64)
+    ints[I_POSITION, near.ids[0]] = -10
+    units = StressUnits(WORLD, 1)
+    units.refresh_some(0, ids, ints, theo.columns, base_usd=0.0, now_ns=Ns(near.expiry_ns - 1))
+    assert math.isnan(units.held_loss_usd(0))
+    units.refresh_some(0, ids, ints, theo.columns, base_usd=0.0, now_ns=Ns(near.expiry_ns))
+    assert units.held_loss_usd(0) == 0.0

@@ -200,6 +200,47 @@ def test_the_average_is_rounded_to_the_cent() -> None:
     assert exchange.delivery_prices(INDEX) == [(EXPIRY, e8(60_000.0))]
 
 
+def test_a_late_delivery_ends_books_at_the_expiry_and_pays_the_same_average_later() -> None:
+    """The index moves on after the last sample, and a session ends in between."""
+    late_us = 30 * SECOND_US
+    exchange = venue(option(), future(), config=ExchangeConfig(delivery_delay_us=late_us))
+    placed(exchange, TAKER, order(SELL, 2.0, 0.02), T0)
+    placed(exchange, MAKER, order(BUY, 2.0, 0.02), T0)
+    exchange.set_index(INDEX, 80_000 * E8, EXPIRY - 31 * MINUTE_US)
+    placed(exchange, MAKER, order(BUY, 1, 0.01), EXPIRY - 1)
+    exchange.advance(EXPIRY)
+    assert exchange.instrument_state(CALL) is InstrumentState.SETTLEMENT
+    assert not exchange.open_orders(MAKER, CancelFilter(), EXPIRY)
+    exchange.set_index(INDEX, 90_000 * E8, EXPIRY + SECOND_US)
+    exchange.advance(EXPIRY + late_us - 1)
+    assert exchange.delivery_prices(INDEX) == []
+    assert exchange.position_e8("maker", CALL) == e8(2.0)
+    assert moves(exchange, "maker", CashKind.DELIVERY, CALL) == 0
+    exchange.advance(EXPIRY + late_us)
+    assert exchange.delivery_prices(INDEX) == [(EXPIRY, 80_000 * E8)]
+    assert exchange.position_e8("maker", CALL) == 0
+    assert moves(exchange, "maker", CashKind.DELIVERY, CALL) == e8(0.5)
+    assert exchange.instrument_state(CALL) is InstrumentState.DELIVERED
+    estimates = of_type(exchange.drain_events(), EstimatedDelivery)
+    assert len(estimates) == 300
+
+
+def test_a_future_delivered_late_is_paid_its_whole_move_once() -> None:
+    """The session that ends at the same moment leaves it to the delivery."""
+    late_us = 30 * SECOND_US
+    paid = []
+    for delay_us in (0, late_us):
+        config = ExchangeConfig(delivery_delay_us=delay_us)
+        exchange = venue(future(FUTURE, expiry_us=EXPIRY), future(), config=config)
+        placed(exchange, TAKER, order(SELL, 60_000, 60_000, instrument=FUTURE), T0)
+        placed(exchange, MAKER, order(BUY, 60_000, 60_000, instrument=FUTURE), T0)
+        exchange.set_index(INDEX, 80_000 * E8, EXPIRY - 31 * MINUTE_US)
+        exchange.advance(EXPIRY + late_us)
+        kinds = (CashKind.SESSION, CashKind.DELIVERY, CashKind.DELIVERY_FEE)
+        paid.append([moves(exchange, "maker", kind, FUTURE) for kind in kinds])
+    assert paid[0] == paid[1]
+
+
 def test_one_event_tells_a_delivery_with_all_its_holders() -> None:
     exchange = held()
     exchange.set_index(INDEX, 80_000 * E8, EXPIRY - 31 * MINUTE_US)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
+from mm_daemon.core.hedger import Escalation
 from mm_daemon.run.simulate import Simulation
 from mm_daemon.run.simulation_checks import (
     book_violations,
@@ -13,7 +15,7 @@ from mm_daemon.run.simulation_checks import (
     venue_trades,
     violations,
 )
-from mm_daemon.run.simulation_rows import ROWS, settle
+from mm_daemon.run.simulation_rows import EXPIRY_S, ROWS, settle
 from mm_daemon.sim.exchange_records import CashKind
 from tests.simulation.rig import IS_LONG, in_child, quoting, simulation
 
@@ -37,6 +39,30 @@ def test_an_expiry_settles_to_the_venues_cash(seed: int, tmp_path: Path) -> None
     assert CashKind.DELIVERY in kinds
     assert len(venue_trades(sim)) > 10
     settle(sim, 2.0)
+    assert violations(sim) == []
+
+
+def test_a_late_delivery_price_stops_no_hedge_and_leaves_equal_books(tmp_path: Path) -> None:
+    """Half a minute in which options are held that have neither theo nor price, and a delta just
+    beyond its band that is left of their last samples. C28 would latch after a third of it."""
+    sim = simulation("late_delivery", tmp_path, seed=2)
+    sim.run_for(EXPIRY_S)
+    traded = len(venue_trades(sim))
+    for _ in range(58):
+        sim.run_for(0.5)
+        now_ns = sim.scheduler.now_ns
+        state = sim.parts.state(sim.trader.node)
+        over = [one.id for one in state.catalog.instruments if 0 < one.expiry_ns <= now_ns]
+        assert any(state.portfolio.is_carried(one) for one in over)
+        standing = state.hedger.state("BTC", now_ns)
+        assert math.isfinite(standing.delta_coin)
+        # The venue takes no order for two seconds around the session's end: three are refused.
+        assert standing.escalation in (Escalation.NONE, Escalation.WIDEN)
+        assert sim.latch.state().entries == ()
+    assert standing.escalation is Escalation.NONE
+    assert len(venue_trades(sim)) == traded + 1
+    settle(sim, 15.0)
+    assert not any(state.portfolio.is_carried(one) for one in over)
     assert violations(sim) == []
 
 

@@ -10,8 +10,9 @@ from mm_daemon.app_simulation import row_parts
 from mm_daemon.run.simulation_rows import ROWS, run_row
 from tests.simulation.rig import IS_LONG
 
-SMALL = [name for name, row in ROWS.items() if not row.whole and name != "expiry"]
-"""The expiry has a test of its own in `test_accounts`."""
+OF_THEIR_OWN = ("expiry", "late_delivery")
+SMALL = [name for name, row in ROWS.items() if not row.whole and name not in OF_THEIR_OWN]
+"""Expiries have tests of their own in `test_accounts`."""
 SEEDS = range(1, 21) if IS_LONG else (7,)
 
 
