@@ -103,9 +103,16 @@ class Calibrator:
     """Surfaces, stickiness and offsets of all underlyings."""
 
     def __init__(
-        self, catalog: Catalog, params: SurfaceParams, clock: VarianceClock = FLAT_CLOCK
+        self,
+        catalog: Catalog,
+        params: SurfaceParams,
+        *,
+        age_s_max: float,
+        clock: VarianceClock = FLAT_CLOCK,
     ) -> None:
         self._params = params
+        self._age_ns_max = round(age_s_max * NS_PER_S)
+        """Beyond this nothing is quoted on a surface, and it says nothing against a new one."""
         self._clock = clock
         self._states: dict[str, _State] = {}
         self.resize(catalog)
@@ -283,6 +290,7 @@ class Calibrator:
             inside_share_min=INSIDE_SHARE_MIN,
             atm_leap_max=ATM_LEAP_MAX,
             leap_forward_move_max=LEAP_FORWARD_MOVE_MAX,
+            leap_age_ns_max=self._age_ns_max,
         )
         verdict = judge_surface(candidate, state.surface, now_ns=now_ns, limits=limits)
         return verdict, candidate, verdict.reason.value

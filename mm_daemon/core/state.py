@@ -65,7 +65,9 @@ class EngineState:
         self.catalog = catalog
         self.market = Market(catalog)
         self.forwards = Forwards(catalog)
-        self.calibrator = Calibrator(catalog, params.surface)
+        self.calibrator = Calibrator(
+            catalog, params.surface, age_s_max=params.breaker.surface_age_s_max
+        )
         self.theo = TheoBoard(catalog)
         self.features = FeatureBoard(catalog)
         self.intensity = Intensity(catalog, params.fill_model, params.spread_model)

@@ -45,7 +45,8 @@ class SurfaceSlice(msgspec.Struct, frozen=True):
     quoted_low, quoted_high: ln(K/F) of the outermost quotes used; `quotes` counts those. Over the
     `core_quotes`, those with |delta| of 5 % or more and a width that is a market: rms_vol_points is
     the unweighted rms of model minus mid vol in vol points (0.01 of vol), inside_share the part of
-    model prices within bid and ask; both 0 without any. A carried slice keeps those of its fit.
+    model prices within bid and ask; both 0 without any. fitted_ns: the moment of its quotes, 0
+    where it is not known. A carried slice keeps all of these from its fit.
     """
 
     expiry_ns: int
@@ -59,6 +60,7 @@ class SurfaceSlice(msgspec.Struct, frozen=True):
     rms_vol_points: float
     inside_share: float
     source: SliceSource = SliceSource.FITTED
+    fitted_ns: int = 0
 
     def atm_vol(self) -> float:
         """At-the-money vol at the fit."""

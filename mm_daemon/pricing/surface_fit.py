@@ -242,7 +242,8 @@ def _fit(
 ) -> FitOutcome:
     solution = _solve(candidates, request.settings)
     slices = tuple(
-        _finished(item, svi) for item, svi in zip(candidates, solution.slices, strict=True)
+        _finished(item, svi, request.now_ns)
+        for item, svi in zip(candidates, solution.slices, strict=True)
     )
     return FitOutcome(
         Surface(request.underlying, request.now_ns, slices),
@@ -252,7 +253,7 @@ def _fit(
     )
 
 
-def _finished(item: _Candidate, svi: SviSlice) -> SurfaceSlice:
+def _finished(item: _Candidate, svi: SviSlice, now_ns: int) -> SurfaceSlice:
     """The slice with the figures of its fit."""
     if item.carried is not None:
         return msgspec.structs.replace(item.carried, svi=svi)
@@ -275,6 +276,7 @@ def _finished(item: _Candidate, svi: SviSlice) -> SurfaceSlice:
         core_quotes=int(core.sum()),
         rms_vol_points=100.0 * math.sqrt(float((error * error).sum()) / counted),
         inside_share=float(inside.sum()) / counted,
+        fitted_ns=now_ns,
     )
 
 

@@ -2,6 +2,8 @@
 
 A fit is a proposal. It becomes the surface only if it is new enough, free of arbitrage, close to
 the market it was fitted to, and not a leap from the one before it while its forward stood still.
+The one before must be young: only an accepted fit replaces it, so that a market that moved while
+nobody was fitting (a weekend, makers that withdrew) would be called a leap at every fit for ever.
 The verdict is data: the reason, the number found and the limit it broke.
 """
 
@@ -33,7 +35,8 @@ class GateLimits(msgspec.Struct, frozen=True):
 
     rms_vol_points_max: over the core quotes of all fitted slices. inside_share_min: share of those
     within bid and ask. atm_leap_max: largest change of an at-the-money vol (1.00 = 100 %) against
-    the previous surface while its forward moved less than `leap_forward_move_max` in ln F.
+    a slice of the previous surface fitted no longer than `leap_age_ns_max` ago, while its forward
+    moved less than `leap_forward_move_max` in ln F.
     """
 
     age_ns_max: int
@@ -41,6 +44,7 @@ class GateLimits(msgspec.Struct, frozen=True):
     inside_share_min: float
     atm_leap_max: float
     leap_forward_move_max: float
+    leap_age_ns_max: int
 
 
 class SurfaceVerdict(msgspec.Struct, frozen=True):
@@ -78,7 +82,7 @@ def judge_surface(
     inside = _pooled_inside(candidate)
     if not inside >= limits.inside_share_min:
         return SurfaceVerdict(SurfaceReason.OFF_MARKET, inside, limits.inside_share_min)
-    return _leap(candidate, previous, limits)
+    return _leap(candidate, previous, now_ns, limits)
 
 
 def _violations(candidate: Surface) -> int:
@@ -98,9 +102,14 @@ def _pooled_inside(candidate: Surface) -> float:
     return inside / max(sum(item.core_quotes for item in candidate.slices), 1)
 
 
-def _leap(candidate: Surface, previous: Surface | None, limits: GateLimits) -> SurfaceVerdict:
-    """Refuse an at-the-money vol that moved far while its forward stood still."""
-    before = {item.expiry_ns: item for item in previous.slices} if previous else {}
+def _leap(
+    candidate: Surface, previous: Surface | None, now_ns: int, limits: GateLimits
+) -> SurfaceVerdict:
+    """Refuse an at-the-money vol that moved far within a short time while its forward stood
+    still."""
+    since_ns = now_ns - limits.leap_age_ns_max
+    slices = previous.slices if previous else ()
+    before = {item.expiry_ns: item for item in slices if item.fitted_ns >= since_ns}
     for item in candidate.slices:
         old = before.get(item.expiry_ns)
         if old is None or old.tte_years <= 0.0 or item.tte_years <= 0.0:

@@ -12,6 +12,7 @@ from typing import Final
 
 from mm_daemon.core.state import EngineState
 from mm_daemon.domain.permission import OPERATOR
+from mm_daemon.domain.units import Ns
 from mm_daemon.run.simulate import Simulation
 from mm_daemon.run.simulation_checks import book_violations, violations
 from mm_daemon.run.simulation_faults import end_faults
@@ -185,7 +186,7 @@ class End:
             return 0.0
         beyond = 0.0
         for name, params in state.underlyings.items():
-            totals = state.position_greeks(name, self._sim.scheduler.now_ns)
+            totals = state.position_greeks(name, Ns(self._sim.scheduler.now_ns))
             if state.modes.may_hedge(name):
                 beyond = max(beyond, abs(totals.delta_adjusted) - params.hedge.band_delta_coin_max)
         return beyond

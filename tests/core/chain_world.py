@@ -93,6 +93,7 @@ def surface(world: Catalog, vol: float = 0.55, fitted_ns: int = NOW) -> Surface:
                 core_quotes=15,
                 rms_vol_points=0.2,
                 inside_share=1.0,
+                fitted_ns=fitted_ns,
             )
         )
     return Surface("BTC", fitted_ns, tuple(slices))

@@ -20,10 +20,10 @@ from mm_daemon.core.market import Market
 from mm_daemon.core.theo import PRICE, TheoBoard
 from mm_daemon.domain.inputs import FitAnswer, TraderKnob
 from mm_daemon.domain.params import SurfaceParams
-from mm_daemon.domain.units import NS_PER_S, Ns
+from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, Ns
 from mm_daemon.pricing.surface import Surface
 from mm_daemon.pricing.surface_fit import FitRequest, fit_surface
-from mm_daemon.pricing.surface_gate import SurfaceReason
+from mm_daemon.pricing.surface_gate import SurfaceReason, SurfaceVerdict
 from tests.core.chain_world import (
     FORWARD,
     NOW,
@@ -45,6 +45,7 @@ PARAMS = SurfaceParams(
     ssr_min=0.5,
     ssr_max=3.0,
 )
+AGE_S_MAX = 120.0
 STILL = np.full(3, FORWARD)
 LATER = Ns(NOW + 3 * NS_PER_S)
 
@@ -59,7 +60,7 @@ def answer(fitted: Surface, ask_id: int = 1, error: str = "") -> FitAnswer:
 
 
 def with_surface(vol: float = 0.55) -> Calibrator:
-    calibrator = Calibrator(WORLD, PARAMS)
+    calibrator = Calibrator(WORLD, PARAMS, age_s_max=AGE_S_MAX)
     asked(calibrator)
     assert calibrator.on_answer(answer(surface(WORLD, vol)), NOW).accepted
     return calibrator
@@ -73,7 +74,7 @@ def slices_with(**changes: object) -> Surface:
 
 def test_request_is_what_the_fit_reads_and_its_answer_is_accepted() -> None:
     """The whole way: market to request, a real joint fit, its answer through the gate, theo."""
-    calibrator = Calibrator(WORLD, PARAMS)
+    calibrator = Calibrator(WORLD, PARAMS, age_s_max=AGE_S_MAX)
     request = msgspec.msgpack.decode(asked(calibrator), type=FitRequest)
     assert [len(expiry.strike) for expiry in request.expiries] == [42, 42, 42]
     outcome = fit_surface(request)
@@ -96,7 +97,7 @@ def test_our_own_quotes_are_not_fitted_to() -> None:
     rests = live(WORLD)
     rests.bid_ticks[i] = market.bid_ticks[i]
     rests.bid_lots[i] = 50
-    calibrator = Calibrator(WORLD, PARAMS)
+    calibrator = Calibrator(WORLD, PARAMS, age_s_max=AGE_S_MAX)
     plain = msgspec.msgpack.decode(asked(calibrator), type=FitRequest).expiries[0]
     less = msgspec.msgpack.decode(
         calibrator.request(2, "BTC", WORLD, market.touch, rests, STILL, NOW), type=FitRequest
@@ -107,7 +108,7 @@ def test_our_own_quotes_are_not_fitted_to() -> None:
 
 
 def test_expiry_without_forward_is_left_out() -> None:
-    calibrator = Calibrator(WORLD, PARAMS)
+    calibrator = Calibrator(WORLD, PARAMS, age_s_max=AGE_S_MAX)
     market = quoted_market(WORLD, board(WORLD))
     forwards = np.array([math.nan, FORWARD, FORWARD])
     request = calibrator.request(1, "BTC", WORLD, market.touch, live(WORLD), forwards, NOW)
@@ -177,7 +178,7 @@ def test_late_answer_to_an_older_ask_is_not_taken() -> None:
 
 
 def test_asks_first_at_once_then_by_move_time_and_consensus_but_never_too_fast() -> None:
-    calibrator = Calibrator(WORLD, PARAMS)
+    calibrator = Calibrator(WORLD, PARAMS, age_s_max=AGE_S_MAX)
     assert calibrator.is_due("BTC", STILL, math.nan, NOW)
     assert not calibrator.is_due("BTC", np.full(3, math.nan), math.nan, NOW)
     calibrator = with_surface()
@@ -246,7 +247,7 @@ def test_stickiness_is_learned_from_accepted_fits_and_stays_in_its_bounds() -> N
 
 def test_checkpoint_restores_surface_and_stickiness() -> None:
     calibrator = with_surface()
-    fresh = Calibrator(WORLD, PARAMS)
+    fresh = Calibrator(WORLD, PARAMS, age_s_max=AGE_S_MAX)
     assert fresh.current("BTC") is None
     fresh.restore(calibrator.checkpoint())
     assert fresh.checkpoint() == calibrator.checkpoint()
@@ -256,6 +257,34 @@ def test_checkpoint_restores_surface_and_stickiness() -> None:
     assert fresh.surface_age_ns("BTC", LATER) == LATER - NOW
     with pytest.raises(msgspec.MsgspecError):
         fresh.restore(b"\x00\x01")
+
+
+def leaping(calibrator: Calibrator, now_ns: Ns, vol: float = 0.75) -> SurfaceVerdict:
+    """The verdict on a fit twenty points above the one in force, its forward where it was."""
+    asked(calibrator, now_ns)
+    return calibrator.on_answer(answer(surface(WORLD, vol, now_ns)), now_ns)
+
+
+def test_a_leap_is_refused_until_the_surface_before_it_is_old() -> None:
+    calibrator = with_surface()
+    age_ns = round(AGE_S_MAX * NS_PER_S)
+    for since_ns in range(3 * NS_PER_S, age_ns + 1, 30 * NS_PER_S):
+        assert leaping(calibrator, Ns(NOW + since_ns)).reason is SurfaceReason.LEAP
+    assert leaping(calibrator, Ns(NOW + age_ns)).reason is SurfaceReason.LEAP
+    assert leaping(calibrator, Ns(NOW + age_ns + 1)).accepted
+    assert leaping(calibrator, Ns(NOW + age_ns + NS_PER_S), 0.55).reason is SurfaceReason.LEAP
+
+
+def test_a_surface_kept_over_a_weekend_does_not_refuse_the_market_that_it_missed() -> None:
+    """Kept with the time of its fits, and as it was kept before slices told theirs."""
+    kept = with_surface().checkpoint()
+    (underlying,) = old = msgspec.msgpack.decode(kept)
+    for item in underlying["surface"]["slices"]:
+        del item["fitted_ns"]
+    for checkpoint in (kept, msgspec.msgpack.encode(old)):
+        fresh = Calibrator(WORLD, PARAMS, age_s_max=AGE_S_MAX)
+        fresh.restore(checkpoint)
+        assert leaping(fresh, Ns(NOW + 2 * NS_PER_DAY)).accepted
 
 
 def test_new_listing_is_unfitted_until_a_fit_has_its_slice() -> None:

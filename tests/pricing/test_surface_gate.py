@@ -5,7 +5,7 @@ import math
 import msgspec
 import pytest
 
-from mm_daemon.pricing.surface import Surface, SurfaceSlice
+from mm_daemon.pricing.surface import SliceSource, Surface, SurfaceSlice
 from mm_daemon.pricing.surface_gate import GateLimits, SurfaceReason, judge_surface
 from mm_daemon.pricing.svi import SviSlice
 
@@ -15,6 +15,7 @@ LIMITS = GateLimits(
     inside_share_min=0.8,
     atm_leap_max=0.05,
     leap_forward_move_max=0.005,
+    leap_age_ns_max=5_000,
 )
 
 
@@ -32,6 +33,7 @@ def slice_at(days: float, **changes: object) -> SurfaceSlice:
         core_quotes=20,
         rms_vol_points=0.3,
         inside_share=0.95,
+        fitted_ns=10_000,
     )
     return msgspec.structs.replace(base, **changes)
 
@@ -93,3 +95,14 @@ def test_a_leap_with_the_forward_still_is_refused_and_with_it_moving_is_not() ->
     assert verdict.expiry_ns == 30
     moved = msgspec.structs.replace(raised, forward=101.0)
     assert judged(surface(moved), surface(slice_at(30))).accepted
+
+
+@pytest.mark.parametrize(("fitted_ns", "is_accepted"), [(5_500, False), (5_499, True), (0, True)])
+def test_a_slice_fitted_long_ago_says_nothing_of_a_leap_however_young_its_surface(
+    fitted_ns: int, is_accepted: bool
+) -> None:
+    """A restored surface, or a slice carried while its makers were away: 0 is not known."""
+    level = slice_at(30).svi
+    raised = slice_at(30, svi=msgspec.structs.replace(level, a=level.a * 2.5))
+    carried = slice_at(30, fitted_ns=fitted_ns, source=SliceSource.CARRIED)
+    assert judged(surface(raised), surface(carried)).accepted is is_accepted

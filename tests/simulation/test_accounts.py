@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mm_daemon.core.hedger import Escalation
+from mm_daemon.domain.units import Ns
 from mm_daemon.run.simulate import Simulation
 from mm_daemon.run.simulation_checks import (
     book_violations,
@@ -50,8 +51,9 @@ def test_a_late_delivery_price_stops_no_hedge_and_leaves_equal_books(tmp_path: P
     traded = len(venue_trades(sim))
     for _ in range(58):
         sim.run_for(0.5)
-        now_ns = sim.scheduler.now_ns
+        now_ns = Ns(sim.scheduler.now_ns)
         state = sim.parts.state(sim.trader.node)
+        assert state is not None
         over = [one.id for one in state.catalog.instruments if 0 < one.expiry_ns <= now_ns]
         assert any(state.portfolio.is_carried(one) for one in over)
         standing = state.hedger.state("BTC", now_ns)
