@@ -54,8 +54,7 @@ class QuoteDesk:
 
     def relean(self, underlying: str) -> None:
         """Inventory or factors moved: new leans at once, and every option is looked at again."""
-        s = self._s
-        s.skew.refresh(underlying, s.portfolio.position_lots, s.theo)
+        self._refresh_lean(underlying)
         self.invalidate(underlying)
 
     def take_surface(self) -> None:
@@ -251,7 +250,6 @@ class QuoteDesk:
             return
         half = half_spreads(s.catalog, s.option_ids[name], s.market.touch, s.theo)
         sizes = s.size_lots(name)
-        hedged = params.hedge.collateral_hedged
         if s.skew.is_due(name, now_ns):
             ask_id = s.outbox.take_id()
             atm, beta = atm_terms(s.catalog, name, calibration)
@@ -265,7 +263,6 @@ class QuoteDesk:
                 sizes,
                 atm_vol=atm,
                 spot_beta=beta,
-                is_collateral_hedged=hedged,
                 now_ns=now_ns,
             )
             s.outbox.put(AskFactors(ask_id=ask_id, underlying=name, request=request))
@@ -276,10 +273,14 @@ class QuoteDesk:
             s.intensity.columns,
             half,
             sizes,
-            is_collateral_hedged=hedged,
             now_ns=now_ns,
         )
-        s.skew.refresh(name, s.portfolio.position_lots, s.theo)
+        self._refresh_lean(name)
+
+    def _refresh_lean(self, name: str) -> None:
+        s = self._s
+        positions, collateral_coin = s.portfolio.position_lots, s.collateral_coin(name)
+        s.skew.refresh(name, positions, s.theo, collateral_coin=collateral_coin)
 
     def _quote_one(self, params: UnderlyingParams, ids: Ints, now_ns: Ns) -> None:
         s, name = self._s, params.name

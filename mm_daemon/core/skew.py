@@ -8,6 +8,11 @@ return), so a lean for a thousand options is a few microseconds. What an option 
 factors enters as a scalar of its own: sqrt(g s^2 / 2D), on its own position, and together with the
 diagonal of B G B' as the cost of its own size.
 
+Exposure to the return is the premium-adjusted delta, whichever collateral is hedged: a fill of an
+inverse option pays its premium in the coin. Where the coin that backs the account is hedged, it is
+part of the book as it is for the hedger: its hedge alone would read as a position, and every quote
+would lean against it.
+
 A positive lean means that buying adds risk: both quotes go down. Money here is USD inside and price
 units at the end. The lean is not capped here; its cap depends on the market's width, which the
 quoting kernel knows.
@@ -48,6 +53,7 @@ class _Book:
         expiries = catalog.expiries[underlying]
         members = [item.id for item in catalog.instruments if item.underlying == underlying]
         self.ids: Ints = np.array(members, dtype=np.int64)
+        self.perpetual_id = catalog.perpetual[underlying]
         self.expiries_ns = tuple(expiry.expiry_ns for expiry in expiries)
         slots = {expiry_ns: e for e, expiry_ns in enumerate(self.expiries_ns)}
         self.slot: Ints = np.array(
@@ -112,12 +118,11 @@ class Skew:
         *,
         atm_vol: Floats,
         spot_beta: Floats,
-        is_collateral_hedged: bool,
         now_ns: Ns,
     ) -> bytes:
         """The request for compute; atm_vol and spot_beta per expiry, half_spread and size by id."""
         book = self._books[underlying]
-        self._expose(book, board, is_collateral_hedged, now_ns)
+        self._expose(book, board, now_ns)
         weighted = np.zeros((book.factors, book.factors))
         _weigh_into(
             book.ids,
@@ -168,12 +173,11 @@ class Skew:
         half_spread: Floats,
         size_lots: Floats,
         *,
-        is_collateral_hedged: bool,
         now_ns: Ns,
     ) -> None:
         """Renew exposures, residual scalars and own-size costs; a second is often enough."""
         book = self._books[underlying]
-        self._expose(book, board, is_collateral_hedged, now_ns)
+        self._expose(book, board, now_ns)
         _measure_into(
             book.ids,
             book.slot,
@@ -194,9 +198,16 @@ class Skew:
             book.own,
         )
 
-    def refresh(self, underlying: str, position_lots: Ints, board: TheoBoard) -> None:
-        """Lean of every option of an underlying for these positions; call after each fill."""
+    def refresh(
+        self, underlying: str, position_lots: Ints, board: TheoBoard, *, collateral_coin: float
+    ) -> None:
+        """Lean of every option of an underlying for these positions; call after each fill.
+
+        collateral_coin: the equity that is hedged with them, 0 where none is. NaN where it is not
+        known, which makes every lean unknown, and nothing is quoted on those.
+        """
         book = self._books[underlying]
+        price = float(board.columns[FORWARD, book.perpetual_id])
         _lean_into(
             book.ids,
             book.slot,
@@ -208,6 +219,7 @@ class Skew:
             self._is_option,
             self._is_inverse,
             board.columns,
+            collateral_coin * price if collateral_coin else 0.0,
             book.net,
             self.columns,
         )
@@ -237,15 +249,12 @@ class Skew:
             state.update(book.exposures.tobytes())
         return state.digest()
 
-    def _expose(
-        self, book: _Book, board: TheoBoard, is_collateral_hedged: bool, now_ns: Ns
-    ) -> None:
+    def _expose(self, book: _Book, board: TheoBoard, now_ns: Ns) -> None:
         years = np.array([tte_years(now_ns, ns) for ns in book.expiries_ns], dtype=np.float64)
         _expose_into(
             book.ids,
             book.slot,
             years,
-            DELTA if is_collateral_hedged else DELTA_ADJUSTED,
             self._is_option,
             board.columns,
             book.exposures,
@@ -292,7 +301,6 @@ def _expose_into(
     ids: Ints,
     slot: Ints,
     years: Floats,
-    delta_row: int,
     is_option: Bools,
     board: Floats,
     out: Floats,
@@ -303,7 +311,7 @@ def _expose_into(
         for j in range(_SPARSE):
             out[row, j] = 0.0
         forward = board[FORWARD, i]
-        delta_usd = board[delta_row, i] * forward
+        delta_usd = board[DELTA_ADJUSTED, i] * forward
         if not math.isfinite(delta_usd):
             continue
         tenor = years[slot[row]] / BASIS_TENOR_YEARS if slot[row] >= 0 else 0.0
@@ -428,12 +436,14 @@ def _lean_into(
     is_option: Bools,
     is_inverse: Bools,
     board: Floats,
+    collateral_usd: float,
     net: Floats,
     out: Floats,
 ) -> None:
-    """Lean and own-size cost in price units; net (r,) takes B' q."""
+    """Lean and own-size cost in price units; net (r,) takes B' q and the collateral's return."""
     factors = inner.shape[0]
     net[:] = 0.0
+    net[column_of(1 + _RETURN, 0, factors)] = collateral_usd
     for row in range(ids.size):
         quantity = position_lots[ids[row]] * lot[ids[row]]
         if quantity != 0.0:

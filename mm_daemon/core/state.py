@@ -146,15 +146,19 @@ class EngineState:
             working.asked_ask_lots,
         )
 
+    def collateral_coin(self, underlying: str) -> float:
+        """The equity that counts as delta: 0 where it is not hedged, NaN where it is not known."""
+        if not self.underlyings[underlying].hedge.collateral_hedged:
+            return 0.0
+        return self.equity_coin.get(self.settle_currency[underlying], math.nan)
+
     def refresh_risk_greeks(self, underlying: str, now_ns: Ns) -> None:
         """Gives the pre-trade gate fresh greeks and account numbers; at a pace."""
-        params = self.underlyings[underlying]
         currency = self.settle_currency[underlying]
-        equity = self.equity_coin.get(currency, math.nan)
         self.risk.set_account(
             underlying,
             AccountState(
-                base_delta_coin=equity if params.hedge.collateral_hedged else 0.0,
+                base_delta_coin=self.collateral_coin(underlying),
                 index_usd=self.index_usd(underlying),
                 margin_use=self._margin_use(currency),
                 margin_room_usd=self._margin_room_usd(underlying),

@@ -17,6 +17,10 @@ from mm_daemon.domain.errors import ConfigError
 ROWS_BOUND = 4096
 
 
+class ModelFailure(Exception):
+    """A loaded model did not get through its rows."""
+
+
 class OnnxSession:
     """A loaded model: float32 (rows, features) to float32 (rows, outputs)."""
 
@@ -42,7 +46,10 @@ class OnnxSession:
         self._rows_out: npt.NDArray[np.float32] = np.zeros((ROWS_BOUND, outputs), dtype=np.float32)
 
     def run(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Outputs of (n, features) rows; the result is a fresh array of (n, outputs)."""
+        """Outputs of (n, features) rows; the result is a fresh array of (n, outputs).
+
+        Raises ModelFailure.
+        """
         parts = [
             self._run_bound(rows[start : start + ROWS_BOUND])
             for start in range(0, len(rows), ROWS_BOUND)
@@ -59,7 +66,10 @@ class OnnxSession:
         binding.bind_output(
             self._output, "cpu", 0, np.float32, (count, self.outputs), self._rows_out.ctypes.data
         )
-        self._session.run_with_iobinding(binding)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # onnxruntime raises bare types of its own
+            raise ModelFailure(str(error)) from error
         return self._rows_out[:count].copy()
 
     def _check_shape(self, path: Path, features: int, outputs: int) -> None:

@@ -15,7 +15,7 @@ from mm_daemon.domain.inputs import InferenceAnswer
 from mm_daemon.domain.outputs import AskInference
 from mm_daemon.domain.params import ModelSlot
 from mm_daemon.inference.manifest import MODEL, Manifest, load_manifest, require_layout
-from mm_daemon.inference.onnx_session import OnnxSession
+from mm_daemon.inference.onnx_session import ModelFailure, OnnxSession
 
 
 class LoadedModel:
@@ -64,8 +64,13 @@ class ModelRunner:
             )
         else:
             rows = np.frombuffer(ask.features, dtype="<f4")
-            result = model.session.run(rows.reshape(ask.rows, model.session.features))
-            outputs, columns = result.astype("<f4", copy=False).tobytes(), model.session.outputs
+            try:
+                result = model.session.run(rows.reshape(ask.rows, model.session.features))
+            except ModelFailure as failure:
+                error = f"model {ask.model!r} failed on {ask.rows} rows: {failure}"
+            else:
+                outputs = result.astype("<f4", copy=False).tobytes()
+                columns = model.session.outputs
         return InferenceAnswer(
             ask_id=ask.ask_id,
             model=ask.model,

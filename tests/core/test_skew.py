@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mm_daemon.core.catalog import Catalog
 from mm_daemon.core.quote_terms import L_LEAN, L_OWN_SIZE
@@ -47,11 +51,10 @@ class Made:
             SIZE,
             atm_vol=np.full(n, 0.55),
             spot_beta=np.full(n, -0.5),
-            is_collateral_hedged=True,
             now_ns=now_ns,
         )
 
-    def lean(self, positions: dict[int, int]) -> np.ndarray:
+    def lean(self, positions: dict[int, int], collateral_coin: float = 0.0) -> np.ndarray:
         lots = np.zeros(len(WORLD), dtype=np.int64)
         for i, held in positions.items():
             lots[i] = held
@@ -62,12 +65,14 @@ class Made:
             INTENSITY,
             HALF,
             SIZE,
-            is_collateral_hedged=True,
             now_ns=NOW,
         )
-        self.skew.refresh("BTC", lots, self.board)
+        self.skew.refresh("BTC", lots, self.board, collateral_coin=collateral_coin)
         leans: np.ndarray = self.skew.columns[L_LEAN].copy()
         return leans
+
+
+BALANCED = Made()
 
 
 def test_flat_book_leans_nowhere_but_charges_for_size() -> None:
@@ -81,7 +86,7 @@ def test_long_vega_lowers_every_straddle() -> None:
     made = Made()
     straddle = {int(MIDDLE[8]): 100, int(MIDDLE[9]): 100}
     perpetual = -round(
-        sum(float(made.board.delta[i]) * 0.1 * lots for i, lots in straddle.items())
+        sum(float(made.board.delta_adjusted[i]) * 0.1 * lots for i, lots in straddle.items())
         * FORWARD
         / 10.0
     )
@@ -122,12 +127,45 @@ def test_long_delta_left_unhedged_lowers_calls_and_raises_puts() -> None:
 def test_hedging_the_delta_takes_its_lean_away() -> None:
     made = Made()
     call = int(MIDDLE[8])
-    open_delta = float(made.board.delta[call]) * 10.0
+    open_delta = float(made.board.delta_adjusted[call]) * 10.0
     hedge = -round(open_delta * FORWARD / 10.0)
     naked, hedged = made.lean({call: 100}), made.lean({call: 100, 0: hedge})
     assert abs(made.skew.net_exposures("BTC")["return"]) < 20.0
     put = int(MIDDLE[9])
     assert hedged[put] > naked[put]
+
+
+def test_hedged_collateral_leans_nothing_and_open_collateral_as_a_perpetual_would() -> None:
+    """200 coins of equity against 200 coins of perpetuals sold: no delta, and none leant on."""
+    made = Made()
+    perpetual = round(200.0 * FORWARD / 10.0)
+    assert np.abs(made.lean({0: -perpetual}, 200.0)[IDS]).max() < 1e-15
+    assert made.skew.net_exposures("BTC")["return"] == pytest.approx(0.0, abs=1e-6)
+    alone = made.lean({}, 200.0)
+    assert np.abs(alone[IDS]).max() > 1e-6
+    assert made.lean({0: perpetual}) == pytest.approx(alone, rel=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(IDS.tolist()), st.integers(-500, 500), max_size=6),
+    st.integers(-2_000_000, 2_000_000),
+)
+def test_where_the_hedger_sees_no_delta_the_lean_sees_no_return(
+    options: dict[int, int], perpetual_lots: int
+) -> None:
+    """Equity and premium-adjusted deltas add up to nothing, whatever options are held."""
+    held = {**options, 0: perpetual_lots}
+    adjusted = BALANCED.board.delta_adjusted
+    delta_coin = sum(lots * float(WORLD.lot[i] * adjusted[i]) for i, lots in held.items())
+    BALANCED.lean(held, -delta_coin)
+    scale_usd = FORWARD * sum(abs(lots) * float(WORLD.lot[i]) for i, lots in held.items())
+    found = BALANCED.skew.net_exposures("BTC")["return"]
+    assert found == pytest.approx(0.0, abs=1e-9 * max(scale_usd, 1.0))
+
+
+def test_unknown_equity_that_is_hedged_makes_every_lean_unknown() -> None:
+    assert np.isnan(Made().lean({0: 1_000}, math.nan)[IDS]).all()
 
 
 def test_equals_the_dense_closed_form_plus_the_own_scalar() -> None:
@@ -142,7 +180,7 @@ def test_equals_the_dense_closed_form_plus_the_own_scalar() -> None:
         e = [x.expiry_ns for x in WORLD.expiries["BTC"]].index(int(WORLD.expiry_ns[i]))
         call_delta = theo.delta[i] if WORLD.is_call[i] else 1.0 + theo.delta[i]
         side = 4.0 * (0.5 - call_delta)
-        usd = theo.delta[i] * FORWARD
+        usd = theo.delta_adjusted[i] * FORWARD
         exposures[row, e] = theo.vega[i]
         exposures[row, n:] = (
             0.5 * side * theo.vega[i],
@@ -232,10 +270,9 @@ def test_new_expiry_keeps_the_lean_of_old_ones_and_has_none_itself() -> None:
         wide,
         np.full(n, 0.0005),
         np.full(n, 10.0),
-        is_collateral_hedged=True,
         now_ns=NOW,
     )
-    made.skew.refresh("BTC", lots, made.board)
+    made.skew.refresh("BTC", lots, made.board, collateral_coin=0.0)
     assert made.skew.columns[L_LEAN, IDS] == pytest.approx(before[IDS], rel=1e-9)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from mm_daemon.domain.errors import ConfigError
 from mm_daemon.domain.outputs import AskInference
@@ -20,14 +20,26 @@ LAYOUT = "layout-1"
 WEIGHTS = np.array([[1.0, 0.5], [2.0, -1.0], [0.0, 4.0]], dtype=np.float32)
 
 
-def write_model(directory: Path, **changed: object) -> None:
-    """A linear model y = x W of three features and two outputs, with a true manifest."""
+LINEAR = (helper.make_node("MatMul", ["x", "w"], ["y"]),)
+BY_INDEX = (
+    helper.make_node("ReduceSum", ["x", "features"], ["sum"], keepdims=0),
+    helper.make_node("Cast", ["sum"], ["row"], to=TensorProto.INT64),
+    helper.make_node("Gather", ["w", "row"], ["y"]),
+)
+"""Row of W by the sum of the features: loads well, and fails where there is no such row."""
+
+
+def write_model(directory: Path, nodes: tuple[NodeProto, ...] = LINEAR, **changed: object) -> None:
+    """A model of three features and two outputs, y = x W, with a true manifest."""
     graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "linear",
+        nodes,
+        "small",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
-        [numpy_helper.from_array(WEIGHTS, "w")],
+        [
+            numpy_helper.from_array(WEIGHTS, "w"),
+            numpy_helper.from_array(np.array([1], dtype=np.int64), "features"),
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     directory.mkdir(exist_ok=True)
@@ -72,6 +84,21 @@ def test_unknown_model_and_wrong_row_size_answer_with_an_error(tmp_path: Path) -
     run = runner(tmp_path / "m").run
     assert "no model named 'hedge'" in run(AskInference(1, "hedge", 0, b"")).error
     assert "8 bytes of features for 1 rows of 3" in run(AskInference(1, "fill", 1, b"x" * 8)).error
+
+
+def test_a_model_that_fails_on_its_rows_answers_with_an_error_and_serves_the_next(
+    tmp_path: Path,
+) -> None:
+    """The hot process asks it inline: what it raises must not get there."""
+    write_model(tmp_path / "m", BY_INDEX)
+    run = runner(tmp_path / "m").run
+    bad = run(AskInference(7, "fill", 1, np.array([9, 9, 9], dtype="<f4").tobytes()))
+    assert (bad.ask_id, bad.outputs, bad.columns) == (7, b"", 0)
+    assert bad.error.startswith("model 'fill' failed on 1 rows: ")
+    assert bad.duration_ns > 0
+    good = run(AskInference(8, "fill", 1, np.array([1, 0, 0], dtype="<f4").tobytes()))
+    assert good.error == ""
+    assert np.frombuffer(good.outputs, dtype="<f4").tolist() == WEIGHTS[1].tolist()
 
 
 def test_changed_model_file_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from mm_daemon.pricing.surface import SliceSource, Surface, SurfaceSlice
-from mm_daemon.pricing.surface_gate import GateLimits, SurfaceReason, judge_surface
+from mm_daemon.pricing.surface_gate import GateLimits, SurfaceReason, SurfaceVerdict, judge_surface
 from mm_daemon.pricing.svi import SviSlice
 
 LIMITS = GateLimits(
@@ -42,7 +42,9 @@ def surface(*slices: SurfaceSlice) -> Surface:
     return Surface("BTC", 10_000, slices or (slice_at(7), slice_at(30)))
 
 
-def judged(candidate: Surface, previous: Surface | None = None, now_ns: int = 10_500):
+def judged(
+    candidate: Surface, previous: Surface | None = None, now_ns: int = 10_500
+) -> SurfaceVerdict:
     return judge_surface(candidate, previous, now_ns=now_ns, limits=LIMITS)
 
 
