@@ -17,7 +17,7 @@ from mm_daemon.domain.errors import ConfigError
 ROWS_BOUND = 4096
 
 
-class ModelFailure(Exception):
+class ModelError(Exception):
     """A loaded model did not get through its rows."""
 
 
@@ -48,7 +48,7 @@ class OnnxSession:
     def run(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Outputs of (n, features) rows; the result is a fresh array of (n, outputs).
 
-        Raises ModelFailure.
+        Raises ModelError.
         """
         parts = [
             self._run_bound(rows[start : start + ROWS_BOUND])
@@ -69,7 +69,7 @@ class OnnxSession:
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # onnxruntime raises bare types of its own
-            raise ModelFailure(str(error)) from error
+            raise ModelError(str(error)) from error
         return self._rows_out[:count].copy()
 
     def _check_shape(self, path: Path, features: int, outputs: int) -> None:

@@ -15,7 +15,7 @@ from mm_daemon.domain.inputs import InferenceAnswer
 from mm_daemon.domain.outputs import AskInference
 from mm_daemon.domain.params import ModelSlot
 from mm_daemon.inference.manifest import MODEL, Manifest, load_manifest, require_layout
-from mm_daemon.inference.onnx_session import ModelFailure, OnnxSession
+from mm_daemon.inference.onnx_session import ModelError, OnnxSession
 
 
 class LoadedModel:
@@ -66,7 +66,7 @@ class ModelRunner:
             rows = np.frombuffer(ask.features, dtype="<f4")
             try:
                 result = model.session.run(rows.reshape(ask.rows, model.session.features))
-            except ModelFailure as failure:
+            except ModelError as failure:
                 error = f"model {ask.model!r} failed on {ask.rows} rows: {failure}"
             else:
                 outputs = result.astype("<f4", copy=False).tobytes()

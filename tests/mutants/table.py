@@ -10,6 +10,7 @@ from tests.mutants.rows_ops import OPS_MUTANTS
 from tests.mutants.rows_orders import ORDER_MUTANTS
 from tests.mutants.rows_risk import RISK_MUTANTS
 from tests.mutants.rows_simulation import SIMULATION_MUTANTS
+from tests.mutants.rows_valuation import VALUATION_MUTANTS
 from tests.mutants.rows_venues import VENUE_MUTANTS
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -21,4 +22,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *LIFE_MUTANTS,
     *VENUE_MUTANTS,
     *SIMULATION_MUTANTS,
+    *VALUATION_MUTANTS,
 )
