@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from mm_daemon.core import warm_up
 from mm_daemon.domain.events import BookLost, InstrumentsRead
 from mm_daemon.domain.inputs import LatchChanged, PermitChanged
@@ -42,3 +45,19 @@ def test_a_book_lost_while_its_underlying_was_held_is_not_quoted_when_it_is_rele
     quoted = {entry.instrument_id for intent in released for entry in intent.entries}
     assert quoted
     assert lost not in quoted
+
+
+def test_the_lean_counts_the_collateral_that_the_hedger_counts() -> None:
+    bench = Bench().quoting()
+    state, quotes = state_of(bench), bench.engine.quotes
+    found = []
+    for is_hedged in (False, True):
+        params = state.underlyings[NAME]
+        hedge = msgspec.structs.replace(params.hedge, collateral_hedged=is_hedged)
+        state.underlyings[NAME] = msgspec.structs.replace(params, hedge=hedge)
+        quotes.relean(NAME)
+        found.append(state.skew.net_exposures(NAME)["return"])
+    equity_coin = state.equity_coin[state.settle_currency[NAME]]
+    price = float(state.theo.price[state.catalog.perpetual[NAME]])
+    assert equity_coin > 0.0
+    assert found[1] - found[0] == pytest.approx(equity_coin * price)
