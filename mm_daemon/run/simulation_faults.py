@@ -66,6 +66,7 @@ def build_plan(
             strikes=plan.strikes,
             dated_ahead_s=plan.dated_ahead_s,
             delivery_window_s=plan.delivery_window_s,
+            delivery_delay_s=plan.delivery_delay_s,
             lists_at_s=plan.lists_at_s,
             vol_multiple=plan.vol_multiple,
             option_takes_per_s=plan.takes_per_s,

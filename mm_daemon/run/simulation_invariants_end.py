@@ -163,6 +163,10 @@ class End:
             return f"unknown: {unknowns}"
         if state.reconcile_broken_since_ns:
             return "a break of the reconcile"
+        now_ns = self._sim.scheduler.now_ns
+        for instrument in state.catalog.instruments:
+            if 0 < instrument.expiry_ns <= now_ns and state.portfolio.is_carried(instrument.id):
+                return f"{instrument.name} waits for its delivery price"
         return next(iter(book_violations(self._sim)), "")
 
     def _needs_reset(self) -> bool:
@@ -180,15 +184,17 @@ class End:
         return f"{state.modes.quoting_reasons} {state.modes.halted} {self._latched_controls()}"
 
     def _delta_beyond(self) -> float:
-        """How far delta lies outside its band where hedging is permitted; 0 inside."""
+        """How far delta lies outside its band where hedging is permitted; 0 inside, NaN where it is
+        not known."""
         state = self._state()
         if state is None:
             return 0.0
         beyond = 0.0
         for name, params in state.underlyings.items():
             totals = state.position_greeks(name, Ns(self._sim.scheduler.now_ns))
-            if state.modes.may_hedge(name):
-                beyond = max(beyond, abs(totals.delta_adjusted) - params.hedge.band_delta_coin_max)
+            found = abs(totals.delta_adjusted) - params.hedge.band_delta_coin_max
+            if state.modes.may_hedge(name) and not found <= beyond:
+                beyond = found
         return beyond
 
     def _disagreement(self) -> str:

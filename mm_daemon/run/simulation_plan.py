@@ -36,6 +36,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     start_us: int = START_US
     dated_ahead_s: float = 2 * 86_400.0
     delivery_window_s: float = 60.0
+    delivery_delay_s: float = 0.0
     stop_before_expiry_s: float = 20.0
     lists_at_s: float = 0.0
     sleeps: tuple[float, float] | None = None
@@ -132,11 +133,12 @@ def draw(seed: int) -> Plan:
         crash_count_max=rng.choice((1_000_000, 1_000_000, 2)),
         faults=tuple(sorted(faults, key=lambda fault: fault.at_s)),
     )
-    return _over_an_expiry(plan) if rng.random() < EXPIRY_SHARE else plan
+    return _over_an_expiry(plan, rng) if rng.random() < EXPIRY_SHARE else plan
 
 
-def _over_an_expiry(plan: Plan) -> Plan:
-    """The same faults around a delivery: quotes first, then sleep until shortly before it."""
+def _over_an_expiry(plan: Plan, rng: random.Random) -> Plan:
+    """The same faults around a delivery, whose price may be late: quotes first, then sleep until
+    shortly before it."""
     wakes_s = EXPIRY_S - WAKE_S
     return msgspec.structs.replace(
         plan,
@@ -144,6 +146,7 @@ def _over_an_expiry(plan: Plan) -> Plan:
         dated_ahead_s=0.0,
         strikes=9,
         delivery_window_s=4.0,
+        delivery_delay_s=rng.choice((0.0, 0.0, 2.0, 15.0)),
         stop_before_expiry_s=4.0,
         lists_at_s=0.0,
         sleeps=(SLEEP_S, wakes_s),
