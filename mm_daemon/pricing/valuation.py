@@ -94,10 +94,10 @@ def averaging_of_estimate(
 
     An estimate is of the price at the end: the samples taken, and the index for those still to
     come, E = s A + (1 - s) I. Deribit documents `price` as the "calculated estimated ending price"
-    while `is_estimated`, and as the index itself before the window, where that is what E becomes.
-    A mean so far would start at the index too, but is no estimate of the end. Its own weight in
-    what options settle at, s A + (1 - s) F, is then E + (1 - s) (F - I): not the estimate alone,
-    and hardly moved by a share that is a second old.
+    while `is_estimated`, and as the index itself before the window, where that is what E becomes;
+    no recording of a window confirms it yet. What options settle at, s A + (1 - s) F, is then
+    E + (1 - s) (F - I), which a share that is a second old hardly moves. Taking E for A instead
+    would miss by s (1 - s) (I - A): up to a quarter of how far the index has come.
     """
     assert 0.0 < fixed_share <= 1.0, f"expected a share in (0, 1], found {fixed_share}"
     fixed_usd = estimate_usd - (1.0 - fixed_share) * index_usd

@@ -186,6 +186,7 @@ def test_too_few_quotes_carry_the_previous_slice_aged() -> None:
     assert carried.source is SliceSource.CARRIED
     assert carried.expiry_ns == expiries[0].expiry_ns
     assert outcome.surface.slices[1].source is SliceSource.FITTED
+    assert [one.fitted_ns for one in outcome.surface.slices[:2]] == [NOW, later]
     # Eight of nine days are left: vol stays, variance shrinks.
     assert carried.atm_vol() == pytest.approx(before.slices[2].atm_vol(), abs=5e-4)
     assert carried.tte_years == pytest.approx(8.0 / 365.0)
