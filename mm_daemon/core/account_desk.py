@@ -14,6 +14,7 @@ from mm_daemon.core.margin import Margin
 from mm_daemon.core.money import E18
 from mm_daemon.core.portfolio import Booking
 from mm_daemon.core.state import EngineState
+from mm_daemon.core.venue_freeze import FREEZE_CONTROL
 from mm_daemon.domain.events import (
     FillUnplaced,
     MmpTriggered,
@@ -171,8 +172,11 @@ class AccountDesk:
         """Counts the outcome of a request; returns what it was, None where it is not ours."""
         s = self._s
         intent = s.working.on_request_done(done, now_ns)
+        if isinstance(intent, MassQuote) and done.reason is RejectReason.MMP:
+            self._on_frozen(intent.mmp_group, 0)
         kind = _kind_of(intent)
         if kind is None:
+            self._on_reset_answered(done)
             return intent
         if done.reason is None:
             outcome = "accepted"
@@ -193,17 +197,34 @@ class AccountDesk:
         s.metrics.add("mm_orders_total", kind=kind, outcome=outcome)
         return intent
 
+    def _on_reset_answered(self, done: RequestDone) -> None:
+        """The venue's word on a reset of its protection: quotes follow, or it is asked again."""
+        name = self._s.freezes.on_answer(done.request_id, is_reset=done.reason is None)
+        if name:
+            self._s.outbox.log(
+                "info" if done.reason is None else "warning",
+                "mmp_reset_answered",
+                underlying=name,
+                reason="" if done.reason is None else done.reason.value,
+                code=done.code,
+            )
+
     def on_side_failed(self, failed: QuoteSideFailed, now_ns: Ns) -> None:
-        self._s.working.on_side_failed(failed, now_ns)
-        self._s.metrics.add("mm_order_rejects_total", reason=failed.reason.value)
+        s = self._s
+        s.working.on_side_failed(failed, now_ns)
+        s.metrics.add("mm_order_rejects_total", reason=failed.reason.value)
+        if failed.reason is RejectReason.MMP:
+            underlying = s.catalog.instruments[failed.instrument_id].underlying
+            self._on_frozen(s.underlyings[underlying].mmp.group, 0)
         if failed.reason is not RejectReason.POST_ONLY:
             # A post-only refusal is the market moving, not a fault of ours.
-            self._s.breaker.rejects.add(now_ns)
+            s.breaker.rejects.add(now_ns)
 
     def on_withheld(self, request_id: int, reason: str, now_ns: Ns) -> Intent | None:
         """Nothing of it left the process; returns what it was."""
         s = self._s
         intent = s.working.on_withheld(request_id, now_ns)
+        s.freezes.on_answer(request_id, is_reset=False)
         kind = _kind_of(intent)
         if kind is not None:
             s.metrics.add("mm_orders_total", kind=kind, outcome="withheld")
@@ -213,8 +234,17 @@ class AccountDesk:
     def on_mmp(self, event: MmpTriggered, now_ns: Ns) -> None:
         s = self._s
         s.working.on_group_pulled(event.mmp_group, now_ns)
-        s.metrics.add("mm_mmp_trips_total", by="venue")
         s.outbox.log("error", "mmp_triggered", group=event.mmp_group, index=event.index_name)
+        self._on_frozen(event.mmp_group, event.frozen_until_ns)
+
+    def _on_frozen(self, group: str, until_ns: int) -> None:
+        """The venue has pulled a group, or refuses its quotes because it had: held at once, for the
+        table of controls only looks at its pace."""
+        s = self._s
+        name = s.freezes.on_frozen(group, until_ns)
+        if name:
+            s.metrics.add("mm_mmp_trips_total", by="venue")
+            s.modes.halted[name] = FREEZE_CONTROL
 
     def on_account(self, evidence: AccountEvidence, now_ns: Ns) -> None:
         s = self._s

@@ -26,10 +26,13 @@ from mm_daemon.core.controls import (
 )
 from mm_daemon.core.reconcile_desk import ReconcileDesk
 from mm_daemon.core.state import EngineState
+from mm_daemon.core.venue_freeze import FREEZE_CONTROL
 from mm_daemon.domain.events import SessionPhase
 from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.inputs import HealthSample
+from mm_daemon.domain.intents import ResetMmp
 from mm_daemon.domain.params import UnderlyingParams
+from mm_daemon.domain.permission import QUOTE
 from mm_daemon.domain.units import NS_PER_S, Ns, Side
 
 EVALUATE_NS = NS_PER_S // 4
@@ -150,6 +153,7 @@ class ControlDesk:
         self._count_breaches(now_ns)
         self._sampled_ns = now_ns
         effects = s.breaker.evaluate(self._sample(now_ns), now_ns)
+        s.freezes.on_judged()
         self._apply(effects)
         self._count_quick()
 
@@ -174,7 +178,7 @@ class ControlDesk:
         barred = zip(s.underlyings, effects.is_adding_barred, strict=True)
         self._adding_barred = tuple(name for name, is_barred in barred if is_barred)
         for row, name in enumerate(s.underlyings):
-            _hold(s.modes.halted, name, effects.halted[row])
+            _hold(s.modes.halted, name, effects.halted[row] or self._thaw(name))
             _hold(s.modes.hedge_halted, name, effects.frozen[row])
             _hold(s.slowed, name, "C10" if effects.is_slow[row] else "")
             self._widen(name, effects.width[row], effects.wide_expiries[row])
@@ -189,6 +193,21 @@ class ControlDesk:
                 self._reconciles.request_full(self._sampled_ns)
         for latch in effects.latches:
             s.outbox.put(latch)
+
+    def _thaw(self, name: str) -> str:
+        """Asks the venue to reset its protection where nothing else keeps quotes back; the row that
+        holds the underlying until it has."""
+        s, now_ns = self._s, self._sampled_ns
+        if not s.freezes.is_frozen(name):
+            return ""
+        may_quote = not s.modes.quoting_reasons and s.modes.own_mask(name).permission & QUOTE
+        if may_quote and s.freezes.is_due(name, now_ns):
+            intent = ResetMmp(s.outbox.take_id(), s.underlyings[name].mmp.group)
+            if s.throttle.try_spend(intent, now_ns):
+                s.freezes.on_asked(name, intent.request_id, now_ns)
+                s.outbox.log("warning", "mmp_reset_asked", underlying=name)
+                s.outbox.send(intent)
+        return FREEZE_CONTROL
 
     def _count_breaches(self, now_ns: Ns) -> None:
         """Time for which delta was out of its band, by underlying."""
@@ -336,6 +355,7 @@ class ControlDesk:
             fills_vega_usd=fills.vega_usd,
             fills_drift=s.breaker.drifts[name].drift(now_ns),
             messages_per_fill=s.breaker.messages[name].ratio(now_ns),
+            is_pulled_by_venue=s.freezes.is_tripped(name, now_ns),
             streak=fills.streak,
             unknown_orders=unknowns.count,
             unknown_age_ns=now_ns - since_ns if since_ns else 0,

@@ -134,6 +134,16 @@ DESK_CONTROLS: tuple[Control, ...] = (
         _sides,
     ),
     Control(
+        "C12.venue",
+        "the venue's own protection pulled our quotes; lifted, it is reset there before any quote",
+        Level.UNDERLYING,
+        Action.HALT_QUOTING,
+        Reset.OPERATOR,
+        each(lambda u, p: u.is_pulled_by_venue),
+        held_s_min=FILLS_HELD_S,
+        trips_per_hour_max=FILL_TRIPS_PER_HOUR_MAX,
+    ),
+    Control(
         "C13",
         "venue rejects in ten seconds over the limit",
         Level.VENUE,

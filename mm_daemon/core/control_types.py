@@ -103,6 +103,8 @@ class UnderlyingSample(msgspec.Struct, frozen=True, kw_only=True):
     fills_drift: float
     """How far our own fills of one option walked its price, over what is allowed."""
     messages_per_fill: float
+    is_pulled_by_venue: bool
+    """Its own protection has pulled our quotes just now, or for a time that is not over."""
     streak: int
     """Signed length of the run of fills on one side over strikes."""
     unknown_orders: int

@@ -43,6 +43,7 @@ from mm_daemon.core.scheduler import Scheduler
 from mm_daemon.core.skew import Skew
 from mm_daemon.core.theo import FORWARD, PRICE, TheoBoard
 from mm_daemon.core.throttle import Throttle
+from mm_daemon.core.venue_freeze import VenueFreezes
 from mm_daemon.core.working_orders import WorkingOrders
 from mm_daemon.domain.inputs import Start
 from mm_daemon.domain.params import UnderlyingParams
@@ -89,6 +90,7 @@ class EngineState:
         self.flattener = Flattener(catalog, params.underlyings)
         self.reconcile_broken_since_ns = 0
         """When the last reconcile was first found to differ; 0 = it is clean."""
+        self.freezes = VenueFreezes(params.underlyings)
         self.foreign_fills = 0
         """Trades of orders that are not ours, since a person last looked (C30)."""
         self.slowed: dict[str, str] = {}
@@ -292,6 +294,7 @@ class EngineState:
             self.fits_accepted,
             self.reconcile_broken_since_ns,
             self.foreign_fills,
+            self.freezes.words(),
             self.slowed,
             self.absent.digest_words(),
         )

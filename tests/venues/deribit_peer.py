@@ -173,6 +173,7 @@ class Peer:
             "private/get_cancel_on_disconnect": lambda p: {"enabled": True, "scope": p["scope"]},
             "private/set_mmp_config": lambda params: [params],
             "private/get_mmp_config": lambda _: [{**self.mmp, "id": 7}],
+            "private/get_mmp_status": lambda _: [],
             "private/get_account_summaries": lambda _: {
                 "id": 1,
                 "summaries": [summary("BTC"), summary("ETH")],

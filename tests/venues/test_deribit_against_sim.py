@@ -17,6 +17,7 @@ from mm_daemon.domain.events import (
     FrameRefused,
     InstrumentsRead,
     InstrumentStateChanged,
+    MmpTriggered,
     OpenOrdersRead,
     OrderRead,
     PositionsRead,
@@ -457,6 +458,26 @@ def test_a_trip_of_the_protection_is_told_and_reset(pipe: Pipe) -> None:
     events = pipe.do(pipe.quote((CALL, 0.0340, 0.0360, 1.0)))
     assert pipe.done(events).reason is None
     assert of(QuoteSideFailed, events) == []
+
+
+def test_a_frozen_group_is_found_by_a_new_session_until_it_is_reset(pipe: Pipe) -> None:
+    taker = pipe.rig.named("demo-taker")
+    for size in (39.0, 5.0):
+        pipe.do(pipe.quote((CALL, 0.0340, 0.0360, size)))
+        taker.ask("private/buy", instrument_name=CALL, amount=size, type="market", post_only=False)
+        pipe.move(0.3)
+
+    def found_by_a_new_session() -> list[MmpTriggered]:
+        pipe.events += pipe.protocol.on_connection(Conn.TRADE, False, pipe.now_ns)
+        first = len(pipe.events)
+        pipe.connect(Conn.TRADE)
+        pipe.move(1.0)
+        assert of(AccountConfirmed, pipe.events[first:])
+        return of(MmpTriggered, pipe.events[first:])
+
+    assert found_by_a_new_session() == [MmpTriggered("btc_usd", "btc-main", 0)]
+    assert pipe.done(pipe.do(ResetMmp(90, "btc-main"))).reason is None
+    assert found_by_a_new_session() == []
 
 
 def test_a_resync_brings_a_fresh_snapshot_of_that_book_alone(pipe: Pipe) -> None:

@@ -88,6 +88,7 @@ METHODS = [
     "private/subscribe",
     "private/get_cancel_on_disconnect",
     "private/get_mmp_config",
+    "private/get_mmp_status",
     "private/get_account_summaries",
 ]
 

@@ -14,6 +14,7 @@ from mm_daemon.domain.events import (
     CreditLimits,
     FrameRefused,
     InstrumentsRead,
+    MmpTriggered,
     PlatformChanged,
     SessionChanged,
     SessionPhase,
@@ -67,6 +68,7 @@ def test_the_trading_session_arms_and_reads_back_before_it_is_ready() -> None:
         "private/get_cancel_on_disconnect",
         "private/set_mmp_config",
         "private/get_mmp_config",
+        "private/get_mmp_status",
         "private/get_account_summaries",
         "private/subscribe",
     ]
@@ -196,6 +198,7 @@ REFUSED_STEPS = [
     ("private/get_cancel_on_disconnect", Conn.TRADE),
     ("private/set_mmp_config", Conn.TRADE),
     ("private/get_mmp_config", Conn.TRADE),
+    ("private/get_mmp_status", Conn.TRADE),
     ("private/get_account_summaries", Conn.TRADE),
     ("public/status", Conn.MARKET),
 ]
@@ -274,6 +277,25 @@ def test_any_difference_in_protection_refuses(key: str, value: object) -> None:
     opened(peer)
     assert peer.phase(Conn.TRADE) is SessionPhase.AUTHENTICATED
     assert GROUP.name in peer.reasons(Conn.TRADE)[0]
+
+
+@pytest.mark.parametrize("frozen_until", [0, 1_795_003_200_000])
+def test_a_group_that_is_still_frozen_is_told_as_tripped_before_the_session_is_ready(
+    frozen_until: int,
+) -> None:
+    peer = Peer()
+    row = {"index_name": "btc_usd", "frozen_until": frozen_until, "mmp_group": GROUP.name}
+    others = [{**row, "mmp_group": "other"}, {"index_name": "btc_usd", "frozen_until": 0}]
+    peer.replies["private/get_mmp_status"] = lambda _: [*others, row]
+    opened(peer)
+    told = MmpTriggered("btc_usd", GROUP.name, frozen_until * 1_000_000)
+    assert [event for event in peer.events if isinstance(event, MmpTriggered)] == [told]
+    ready = SessionChanged(int(Conn.TRADE), SessionPhase.READY, "")
+    assert peer.events.index(told) < peer.events.index(ready)
+    asked = [body for _, body in peer.sent if body["method"] == "private/get_mmp_status"]
+    assert [body["params"] for body in asked] == [
+        {"index_name": GROUP.price_index, "mmp_group": GROUP.name}
+    ]
 
 
 def test_a_private_channel_not_granted_refuses_after_one_retry() -> None:

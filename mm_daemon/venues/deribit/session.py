@@ -40,6 +40,7 @@ class Ask(Enum):
     SELF_TRADING = "self_trading"
     SET_MMP = "set_mmp"
     READ_MMP = "read_mmp"
+    MMP_STATUS = "mmp_status"
     START_ACCOUNTS = "start_accounts"
     SUBSCRIBE = "subscribe"
     UNSUBSCRIBE = "unsubscribe"

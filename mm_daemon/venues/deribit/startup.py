@@ -1,7 +1,9 @@
 """The opening dialogue of each connection: one question at a time, every answer checked.
 
 The trading session is not ready before cancel-on-disconnect and market-maker protection were set
-and read back as asked, and the account said what it may do. A difference keeps the session from
+and read back as asked, and the account said what it may do. Setting a group's limits does not end
+its freeze, so what is frozen is read too and told as if it were pulled now: a trip may have come
+while nobody listened, or in an earlier life. A difference keeps the session from
 being ready and is told with its reason; the dialogue tries again, slower each time, because the
 cause (a setting, a scope, maintenance) is cured at the venue and not here.
 """
@@ -17,6 +19,7 @@ from mm_daemon.venues.deribit.account import (
     account_evidence,
     credit_limits,
     has_portfolio_margin,
+    mmp_triggered,
 )
 from mm_daemon.venues.deribit.instruments import Catalogue
 from mm_daemon.venues.deribit.messages import (
@@ -25,6 +28,7 @@ from mm_daemon.venues.deribit.messages import (
     AuthBody,
     CancelOnDisconnectBody,
     MmpConfigBody,
+    MmpTriggerBody,
     StatusBody,
 )
 from mm_daemon.venues.deribit.secrets import REFRESH_TOKEN, SIGNATURE
@@ -40,6 +44,7 @@ LIMIT_DECIMALS = 4
 _decode_auth = msgspec.json.Decoder(AuthBody).decode
 _decode_cod = msgspec.json.Decoder(CancelOnDisconnectBody).decode
 _decode_mmp = msgspec.json.Decoder(list[MmpConfigBody] | MmpConfigBody).decode
+_decode_mmp_status = msgspec.json.Decoder(list[MmpTriggerBody] | MmpTriggerBody).decode
 _decode_status = msgspec.json.Decoder(StatusBody).decode
 decode_accounts = msgspec.json.Decoder(AccountsBody | list[AccountBody]).decode
 
@@ -168,6 +173,10 @@ class Startup:
                     "mmp_group": step.group.name,
                 }
                 session.ask(step.ask, "private/get_mmp_config", group, now_ns)
+            case Ask.MMP_STATUS:
+                assert step.group is not None
+                group = {"index_name": step.group.price_index, "mmp_group": step.group.name}
+                session.ask(step.ask, "private/get_mmp_status", group, now_ns)
             case Ask.START_ACCOUNTS:
                 extended: dict[str, object] = {"extended": True}
                 session.ask(step.ask, "private/get_account_summaries", extended, now_ns)
@@ -212,6 +221,9 @@ class Startup:
                 return _mmp_difference(
                     group, configs if isinstance(configs, list) else [configs]
                 ), []
+            case Ask.MMP_STATUS:
+                assert group is not None
+                return None, _frozen(group, raw)
             case Ask.STATUS:
                 indices = [underlying.price_index for underlying in self._settings.underlyings]
                 return None, _platform(_decode_status(raw), indices)
@@ -290,7 +302,8 @@ def _steps(conn: Conn, settings: DeribitSettings) -> tuple[Step, ...]:
         if settings.self_trading is not None:
             steps.append(Step(Ask.SELF_TRADING))
         for group in settings.mmp_groups:
-            steps += [Step(Ask.SET_MMP, group), Step(Ask.READ_MMP, group)]
+            asks = (Ask.SET_MMP, Ask.READ_MMP, Ask.MMP_STATUS)
+            steps += [Step(ask, group) for ask in asks]
         steps.append(Step(Ask.START_ACCOUNTS))
     return tuple(steps)
 
@@ -317,6 +330,13 @@ def _mmp_difference(group: MmpGroup, configs: list[MmpConfigBody]) -> str | None
         if actual is None or abs(actual - value) >= 0.5 * 10.0**-LIMIT_DECIMALS:
             return f"MMP group {group.name}: {key} reads back {actual}, asked {value}"
     return None
+
+
+def _frozen(group: MmpGroup, raw: msgspec.Raw) -> list[Event]:
+    """Only what is frozen is listed; `frozen_until` 0 is until reset."""
+    found = _decode_mmp_status(raw)
+    bodies = found if isinstance(found, list) else [found]
+    return [mmp_triggered(body) for body in bodies if body.mmp_group == group.name]
 
 
 def _platform(status: StatusBody, indices: list[str]) -> list[Event]:
