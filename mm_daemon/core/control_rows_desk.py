@@ -170,7 +170,7 @@ DESK_CONTROLS: tuple[Control, ...] = (
     ),
     Control(
         "C28",
-        "hedging keeps failing or delta stays out of its band for long",
+        "hedging keeps failing or delta stays out of its band for long, where it may be hedged",
         Level.UNDERLYING,
         Action.HALT_QUOTING,
         Reset.OPERATOR,

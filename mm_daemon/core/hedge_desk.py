@@ -35,8 +35,9 @@ class HedgeDesk:
         self._s = state
         self._is_swept = is_swept
         self._due_ns = 0
-        self._arrival_mid: dict[str, float] = {}
-        """Mid price when each hedge was decided, by client id, until it is filled."""
+        self._arrival: dict[int, tuple[str, float]] = {}
+        """Client id of the newest hedge of each instrument, of which one lives at a time, and the
+        mid price when it was decided; until it is filled."""
         self.hedges: dict[str, int] = {}
         self.slippage_bps: dict[str, float] = {}
         """Running mean of slippage against the arrival mid, by underlying; positive = cost."""
@@ -52,11 +53,10 @@ class HedgeDesk:
         self._due_ns = now_ns + PLAN_NS
         s = self._s
         for name, params in s.underlyings.items():
-            if not s.modes.may_hedge(name) or not self._is_swept(name):
+            if not self._is_wanted(name):
+                s.hedger.rest(name)
                 continue
-            is_flattening = bool(s.modes.mask_of(name).tasks & FLATTEN)
-            positions = s.portfolio.position_lots
-            if is_flattening and not s.flattener.is_hedge_needed(name, positions):
+            if not s.modes.may_hedge(name) or not self._is_swept(name):
                 continue
             inputs = HedgeInputs(
                 totals=s.position_greeks(name, now_ns),
@@ -74,11 +74,21 @@ class HedgeDesk:
             for order in orders:
                 self._send(name, order, now_ns, is_reducing=False)
 
+    def _is_wanted(self, name: str) -> bool:
+        """Whether delta is to be kept in its band at all: where hedging is forbidden, or a flatten
+        closes everything, being out of it is no failure to hedge."""
+        s = self._s
+        if not s.modes.is_hedging_allowed(name):
+            return False
+        is_flattening = bool(s.modes.mask_of(name).tasks & FLATTEN)
+        return not is_flattening or s.flattener.is_hedge_needed(name, s.portfolio.position_lots)
+
     def on_fill(self, fill: FillEvidence) -> None:
         """Measures the slippage of a hedge against the mid at which it was decided."""
-        mid = self._arrival_mid.pop(fill.client_id, None)
-        if mid is None:
+        arrival = self._arrival.get(fill.instrument_id)
+        if arrival is None or arrival[0] != fill.client_id:
             return
+        mid = self._arrival.pop(fill.instrument_id)[1]
         name = self._s.catalog.instruments[fill.instrument_id].underlying
         cost_bps = fill.side * (fill.price_e8 / COIN_SCALE / mid - 1.0) * 1e4
         count = self.hedges.get(name, 0) + 1
@@ -89,7 +99,7 @@ class HedgeDesk:
     def digest_words(self) -> tuple[object, ...]:
         return (
             self._due_ns,
-            self._arrival_mid,
+            self._arrival,
             self.hedges,
             self.slippage_bps,
             self.settle_ns,
@@ -148,7 +158,8 @@ class HedgeDesk:
             return
         s.hedger.on_sent(order, client_id, now_ns)
         self.settle_ns = max(self.settle_ns, intent.valid_until_ns)
-        self._arrival_mid[client_id] = float(s.theo.price[order.instrument_id])
+        mid = float(s.theo.price[order.instrument_id])
+        self._arrival[order.instrument_id] = (client_id, mid)
         s.metrics.add("mm_hedge_orders_total", underlying=name)
         instrument = s.catalog.instruments[order.instrument_id]
         s.outbox.log(

@@ -10,8 +10,8 @@ Delta convention: equity in coin is part of the delta if and only if `collateral
 limit, immediate-or-cancel, priced through the touch but never beyond the slippage bound; each
 failure lets the price go further within the bound. A hedge is never smaller than a least size,
 so that a delta at the edge does not send a lot a tick, and never goes past zero. Staying out of
-band escalates: widen, stop
-quoting, page. The hedger sends nothing itself and knows no permission.
+band escalates: widen, stop quoting, page; but only while it is to be hedged. The hedger sends
+nothing itself and knows no permission.
 """
 
 from __future__ import annotations
@@ -167,6 +167,12 @@ class Hedger:
         """The order was refused by the gate or never left: a failure, to be tried again later."""
         self._live.pop(instrument_id, None)
         self._fail(instrument_id, now_ns)
+
+    def rest(self, underlying: str) -> None:
+        """It is not to be hedged now. Time and failures count from when it is again: a condition
+        that nobody may cure would hold whatever it tripped for ever."""
+        book = self._books[underlying]
+        book.out_since_ns = book.failures = 0
 
     def state(self, underlying: str, now_ns: Ns) -> HedgeState:
         """How the hedge stands as of the last plan."""

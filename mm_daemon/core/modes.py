@@ -87,9 +87,13 @@ class Modes:
         return not self.quoting_reasons and not self.why_held(underlying)
 
     def may_hedge(self, underlying: str) -> bool:
-        """Hedges need the trading session, the books in order and one of their permissions."""
+        """Hedges need the trading session, the books in order and to be allowed."""
+        return self.is_hedging_allowed(underlying) and self._can_trade()
+
+    def is_hedging_allowed(self, underlying: str) -> bool:
+        """Whether latch and controls let it be hedged, be it possible now or not."""
         granted = self.mask_of(underlying).permission & (HEDGE | REDUCE)
-        return bool(granted) and self._can_trade() and underlying not in self.hedge_halted
+        return bool(granted) and underlying not in self.hedge_halted
 
     def is_flatten_wanted(self, underlying: str) -> bool:
         """A flatten is asked for, and every source lets it reduce."""

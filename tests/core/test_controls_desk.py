@@ -17,16 +17,33 @@ from hypothesis import strategies as st
 from mm_daemon.core.breaker_drift import DriftWindow, FillPoint
 from mm_daemon.core.breaker_windows import LossWindow, MessageWindow
 from mm_daemon.core.controls import HELD
-from mm_daemon.domain.events import QuoteSideFailed, RequestDone
+from mm_daemon.domain.events import (
+    Event,
+    IndexSeen,
+    QuoteSideFailed,
+    RequestDone,
+    SessionChanged,
+    SessionPhase,
+)
+from mm_daemon.domain.frames import Conn
 from mm_daemon.domain.inputs import (
+    LatchChanged,
     OperatorReset,
     TraderKnob,
 )
-from mm_daemon.domain.intents import CancelQuotes
-from mm_daemon.domain.orders import RejectReason
+from mm_daemon.domain.intents import CancelQuotes, Intent, PlaceOrder
+from mm_daemon.domain.orders import FillEvidence, RejectReason
 from mm_daemon.domain.outputs import Log
-from mm_daemon.domain.permission import PRESETS, TWO_PERSONS_MARK
-from mm_daemon.domain.units import NS_PER_DAY, Ns, Side
+from mm_daemon.domain.permission import (
+    PERMISSION_ALL,
+    PERMISSION_NONE,
+    PRESETS,
+    TASKS_NONE,
+    TWO_PERSONS_MARK,
+    Mask,
+    scopes_word,
+)
+from mm_daemon.domain.units import NS_PER_DAY, CoinE8, Lots, Ns, Side
 from tests.core.account_params import params
 from tests.core.account_world import T0
 from tests.core.control_bench import (
@@ -312,6 +329,117 @@ def test_c28_a_hedge_that_keeps_failing_widens_then_halts_its_underlying() -> No
         if isinstance(one, Log) and one.event == "control_tripped" and one.fields["page"]
     ]
     assert paged == ["C28", "C28.page"]
+
+
+class UnhedgedBench(Bench):
+    """A bench with a delta out of its band, whose venue refuses every hedge."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quoting()
+        state = state_of(self)
+        state.portfolio.position_lots[state.hedge_ids[NAME][0]] = 100_000
+        state.risk.refresh_all(state.portfolio.position_lots, state.working)
+        self.run(8)
+        assert 0.0 < self.out_s() < 2.0
+
+    def out_s(self) -> float:
+        return state_of(self).hedger.state(NAME, Ns(self.now)).out_of_band_s
+
+    def _answer(self, intent: Intent) -> list[Event]:
+        if isinstance(intent, PlaceOrder):
+            refused = RequestDone(intent.request_id, RejectReason.PRICE, 0, "", Ns(self.now))
+            return [refused]
+        return super()._answer(intent)
+
+
+def test_c28_trips_where_hedging_is_allowed_and_fails() -> None:
+    bench = UnhedgedBench()
+    for turn in range(160):
+        assert turn > 120 or "C28" not in active(bench)
+        state_of(bench).hedger._books[NAME].failures = 0
+        bench.run(1)
+    assert "C28" in active(bench), "by the time out of band alone"
+    assert latches(bench, "C28")[0].scope == NAME
+
+
+def test_c28_trips_where_hedging_is_allowed_and_the_venue_is_away() -> None:
+    bench = UnhedgedBench()
+    bench.see(SessionChanged(int(Conn.TRADE), SessionPhase.DOWN, "gone"))
+    bench.run(160)
+    assert "C28" in active(bench)
+
+
+@pytest.mark.parametrize("is_scoped", [True, False])
+def test_c28_does_not_trip_where_a_kill_forbids_hedging(is_scoped: bool) -> None:
+    bench = UnhedgedBench()
+    if is_scoped:
+        scoped = scopes_word([Mask(PERMISSION_NONE, TASKS_NONE)])
+        bench.feed(LatchChanged(2, permission=PERMISSION_ALL, tasks=TASKS_NONE, scoped=scoped))
+    else:
+        bench.feed(LatchChanged(2, permission=PERMISSION_NONE, tasks=TASKS_NONE))
+    bench.run(400)
+    assert "C28" not in active(bench)
+    assert bench.out_s() == 0.0
+    bench.feed(LatchChanged(3, permission=PERMISSION_ALL, tasks=TASKS_NONE))
+    bench.run(20)
+    assert 0.0 < bench.out_s() < 2.1, "the clock begins anew where hedging is allowed again"
+
+
+def test_hedges_that_fill_nothing_leave_nothing_behind_and_the_newest_is_measured() -> None:
+    bench = UnhedgedBench()
+    bench.run(100)
+    sent = [one for one in bench.intents if isinstance(one, PlaceOrder)]
+    assert len(sent) > 5
+    hedges, instrument = bench.engine.hedges, sent[-1].instrument_id
+    assert list(hedges._arrival) == [instrument]
+    mid = hedges._arrival[instrument][1]
+    paid = FillEvidence(
+        trade_id="H1",
+        order_id="O1",
+        client_id=sent[0].client_id,
+        instrument_id=instrument,
+        side=Side.SELL,
+        price_e8=round(mid * 0.999 * 1e8),
+        lots=Lots(1),
+        fee_e8=CoinE8(0),
+        fee_currency="BTC",
+        is_maker=False,
+        ts_venue_ns=Ns(bench.now),
+        mark_price_e8=0,
+        index_price_e8=0,
+        is_quote=False,
+        source="stream",
+    )
+    hedges.on_fill(paid)
+    assert hedges.hedges == {}, "of another hedge"
+    hedges.on_fill(msgspec.structs.replace(paid, client_id=sent[-1].client_id))
+    assert hedges.hedges == {NAME: 1}
+    assert hedges.slippage_bps[NAME] == pytest.approx(10.0, abs=0.01)
+    assert hedges._arrival == {}
+
+
+def test_c28_that_tripped_can_be_lifted_once_a_kill_forbids_hedging() -> None:
+    """Else its condition would hold for as long as the kill, and the kill's reset be refused."""
+    bench = UnhedgedBench()
+    bench.run(160)
+    held = state_of(bench).breaker.holding
+    assert ("C28", NAME) in held(Ns(bench.now))
+    bench.feed(LatchChanged(2, permission=PERMISSION_NONE, tasks=TASKS_NONE))
+    bench.run(30)
+    assert ("C28", NAME) not in held(Ns(bench.now))
+    assert "C28" in active(bench), "it is still a person's to lift"
+
+
+def test_c28_does_not_follow_from_the_freeze_of_c16() -> None:
+    bench = UnhedgedBench()
+    spot = state_of(bench).market.index_price["btc_usd"]
+    bench.see(IndexSeen("btc_usd", spot * 0.98, bench.now))
+    bench.engine.controls.evaluate(Ns(bench.now + NS))
+    bench.collect()
+    bench.run(500)
+    assert "C16" in active(bench)
+    assert "C28" not in active(bench)
 
 
 def test_c29_the_decision_refuses_and_counts_what_a_person_may_not_set() -> None:
