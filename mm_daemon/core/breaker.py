@@ -22,7 +22,13 @@ import msgspec
 from mm_daemon.core.breaker_clocks import LagWindow, OffsetWindow
 from mm_daemon.core.breaker_drift import DriftWindow, FillPoint
 from mm_daemon.core.breaker_scan import InstrumentControls, ScanInputs, ScanResult
-from mm_daemon.core.breaker_windows import FillWindow, LossWindow, MessageWindow, RejectWindow
+from mm_daemon.core.breaker_windows import (
+    FillWindow,
+    LossWindow,
+    Lost,
+    MessageWindow,
+    RejectWindow,
+)
 from mm_daemon.core.catalog import Catalog
 from mm_daemon.core.controls import CONTROLS, QUICK_CONTROLS, Action, Control, Level, Reset, Sample
 from mm_daemon.domain.outputs import LatchWanted
@@ -250,6 +256,20 @@ class Breaker:
                         trips.extend(Trip() for _ in range(place + 1 - len(trips)))
                         trips[place] = Trip(is_on, since_ns, since_ns, trips_ns=trips_ns)
         self._instruments.restore_repeated(repeats)
+
+    def checkpoint_losses(self) -> bytes:
+        """What counts towards the loss limits, in all and by underlying: a life that ends must not
+        give the next a fresh allowance."""
+        windows = {"": self.losses, **self.losses_of}
+        kept = {name: window.checkpoint() for name, window in windows.items()}
+        return msgspec.msgpack.encode(kept)
+
+    def restore_losses(self, saved: bytes) -> None:
+        kept = msgspec.msgpack.decode(saved, type=dict[str, Lost | None])
+        for name, window in {"": self.losses, **self.losses_of}.items():
+            lost = kept.get(name)
+            if lost is not None:
+                window.restore(lost)
 
     def digest(self) -> bytes:
         words = (

@@ -176,16 +176,32 @@ class RepeatWindow:
         return [(key, list(times)) for key, times in self._at.items()]
 
 
+class Lost(msgspec.Struct, frozen=True):
+    """What one life had lost by its newest equity, for the next: differences alone, because each
+    life measures equity from an origin of its own."""
+
+    day: int
+    day_usd: float
+    drawdown_usd: float
+    hour: tuple[tuple[int, float], ...]
+    """When equity was how far above the newest, of the values that no later one exceeds."""
+
+
 class LossWindow:
     """Loss of the day (from 08:00 UTC), of the rolling hour, and from the peak, in USD.
 
     NaN equity makes every loss NaN, which the control takes for a breach: but only until a finite
-    value comes, because an unknown equity is no loss that happened.
+    value comes, because an unknown equity is no loss that happened. What an earlier life lost is
+    laid above the first equity of this one; what the market did in between is in neither.
     """
 
     DAY_START_NS = 8 * 3_600 * NS_PER_S
 
     def __init__(self) -> None:
+        self._before: Lost | None = None
+        """Until the first equity."""
+        self._newest = math.nan
+        """The newest equity that was a number."""
         self._day = -1
         self._day_open = math.nan
         self._peak = -math.inf
@@ -199,6 +215,9 @@ class LossWindow:
         self._is_known = True
         if not math.isfinite(equity_usd):
             return
+        self._newest = equity_usd
+        if self._before is not None:
+            self._resume(self._before, equity_usd)
         day = (now_ns - self.DAY_START_NS) // NS_PER_DAY
         if day != self._day:
             self._day, self._day_open = day, equity_usd
@@ -221,7 +240,37 @@ class LossWindow:
         """A person has reset the loss limit: the peak and the hour start anew, the day does not."""
         self._peak = self._now if math.isfinite(self._now) else -math.inf
         self._hour.clear()
+        if self._before is not None:
+            self._before = msgspec.structs.replace(self._before, drawdown_usd=0.0, hour=())
+
+    def checkpoint(self) -> Lost | None:
+        """None before the first equity of the first life."""
+        if self._before is not None or not math.isfinite(self._newest):
+            return self._before
+        newest = best = self._newest
+        hour: list[tuple[int, float]] = []
+        for at_ns, value in reversed(self._hour):
+            if value > best:
+                best = value
+                hour.append((at_ns, value - newest))
+        return Lost(
+            day=self._day,
+            day_usd=self._day_open - newest,
+            drawdown_usd=max(0.0, self._peak - newest),
+            hour=tuple(reversed(hour)),
+        )
+
+    def restore(self, lost: Lost) -> None:
+        self._before = lost
+
+    def _resume(self, lost: Lost, equity_usd: float) -> None:
+        self._before = None
+        self._day, self._day_open = lost.day, equity_usd + lost.day_usd
+        self._peak = max(self._peak, equity_usd + lost.drawdown_usd)
+        self._hour.extend((at_ns, equity_usd + above) for at_ns, above in lost.hour)
 
     def words(self) -> tuple[object, ...]:
         hour = list(self._hour)
-        return (self._day, self._day_open, self._peak, self._now, self._is_known, hour)
+        lost = None if self._before is None else msgspec.structs.astuple(self._before)
+        marks = (self._day, self._day_open, self._peak, self._now, self._newest)
+        return (*marks, self._is_known, hour, lost)

@@ -42,6 +42,7 @@ class Saved(msgspec.Struct, frozen=True):
     calibrator: bytes
     breaker: bytes
     accounting: bytes
+    """Losses so far; empty in checkpoints of builds that did not keep them."""
     adjustments: bytes = b""
 
 
@@ -105,7 +106,7 @@ def checkpoint(state: EngineState, *, trades: list[SavedTrade] | None = None) ->
         portfolio=state.portfolio.checkpoint(with_keys=trades is None),
         calibrator=state.calibrator.checkpoint(),
         breaker=state.breaker.checkpoint(),
-        accounting=b"",
+        accounting=state.breaker.checkpoint_losses(),
         adjustments=state.adjustments.checkpoint(),
     )
     return CheckpointRecord(
@@ -135,6 +136,8 @@ def restore(state: EngineState, start: Start) -> int:
     state.portfolio.restore(saved.portfolio)
     state.calibrator.restore(saved.calibrator)
     state.breaker.restore(saved.breaker)
+    if saved.accounting:
+        state.breaker.restore_losses(saved.accounting)
     if saved.adjustments:
         state.adjustments.restore(saved.adjustments)
     waiting = [one.instrument for one in state.portfolio.parked if isinstance(one, FillUnplaced)]

@@ -19,7 +19,12 @@ class Clock(Protocol):
 
 
 class StampedClock:
-    """A clock over any monotonic source, anchored once to the wall."""
+    """A clock over any monotonic source, anchored once to the wall.
+
+    It is never anchored anew: every deadline, age and window is in these stamps, and a jump would
+    make all of them wrong at once. A wall clock that is stepped for good stays apart from it, which
+    C18 halts on, until the next life anchors again.
+    """
 
     def __init__(self, mono_ns_source: MonotonicSource, wall_ns_at_start: int) -> None:
         self._mono_ns = mono_ns_source

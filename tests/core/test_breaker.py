@@ -497,6 +497,73 @@ def test_c11_losses_are_counted_from_day_open_hour_best_and_peak() -> None:
     assert window.losses()[2] == 0.0
 
 
+DAY_OPEN = Ns((T0 // NS_PER_DAY + 1) * NS_PER_DAY + 8 * 3_600 * NS_PER_S)
+
+
+def next_life(window: LossWindow) -> LossWindow:
+    lost = window.checkpoint()
+    assert lost is not None
+    again = LossWindow()
+    again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(lost), type=type(lost)))
+    return again
+
+
+def lossy_day() -> LossWindow:
+    """700 down since the open, 900 from the hour's best at 70 min, 1,000 from the peak at 0."""
+    window = LossWindow()
+    for minutes, equity in ((0, 10_000.0), (1, 10_300.0), (70, 10_200.0), (100, 9_300.0)):
+        window.add(equity, Ns(DAY_OPEN + minutes * 60 * NS_PER_S))
+    assert window.losses() == (700.0, 900.0, 1_000.0)
+    return window
+
+
+def after(minutes: float) -> Ns:
+    return Ns(DAY_OPEN + int(minutes * 60 * NS_PER_S))
+
+
+def test_c11_losses_go_on_over_a_restart_whatever_equity_is_measured_from() -> None:
+    window = next_life(lossy_day())
+    window.add(5.0, after(101))
+    assert window.losses() == (700.0, 900.0, 1_000.0)
+    window.add(-95.0, after(110))
+    assert window.losses() == (800.0, 1_000.0, 1_100.0)
+    window.add(-95.0, after(131))
+    assert window.losses() == (800.0, 100.0, 1_100.0), "the best of the hour has left it"
+    assert next_life(window).checkpoint() == window.checkpoint()
+
+
+def test_c11_losses_go_on_over_lives_that_ended_before_their_first_equity() -> None:
+    window = next_life(next_life(next_life(lossy_day())))
+    window.add(math.nan, after(101))
+    window = next_life(window)
+    window.add(0.0, after(102))
+    assert window.losses() == (700.0, 900.0, 1_000.0)
+
+
+def test_c11_the_loss_of_an_earlier_day_ends_with_it_over_a_restart_too() -> None:
+    window = next_life(lossy_day())
+    window.add(0.0, Ns(DAY_OPEN + NS_PER_DAY))
+    assert window.losses() == (0.0, 0.0, 1_000.0)
+    window = next_life(lossy_day())
+    window.add(0.0, Ns(DAY_OPEN + NS_PER_DAY - 1))
+    assert window.losses() == (700.0, 0.0, 1_000.0)
+
+
+def test_c11_an_equity_that_was_unknown_at_the_end_of_a_life_does_not_forgive_its_losses() -> None:
+    window = lossy_day()
+    window.add(math.nan, after(101))
+    window = next_life(window)
+    window.add(0.0, after(102))
+    assert window.losses() == (700.0, 900.0, 1_000.0)
+
+
+def test_c11_a_reset_forgives_what_an_earlier_life_lost_but_the_day() -> None:
+    window = next_life(lossy_day())
+    window.restart()
+    window.add(0.0, after(102))
+    assert window.losses() == (700.0, 0.0, 0.0)
+
+
 def test_c14_an_expiry_that_disagrees_with_the_market_is_blocked_alone() -> None:
     desk = breaker()
     desk.evaluate(sample(theo_outside=(0.31, 0.0)), T0)

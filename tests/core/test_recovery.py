@@ -6,10 +6,12 @@ After an expiry, what was held of options the venue lists no more is found again
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from mm_daemon.core import warm_up
 from mm_daemon.core.absent_listings import ASK_AGAIN_NS, READINGS_MAX, AbsentListings
 from mm_daemon.core.catalog import Catalog
+from mm_daemon.core.engine import Engine
 from mm_daemon.core.fill_keys import FRESH_MAX, FillKeys
 from mm_daemon.core.holding import Holding
 from mm_daemon.core.outbox import Outbox
@@ -20,6 +22,7 @@ from mm_daemon.core.recovery import (
     CHECKPOINT_NS,
     KEYS_PER_RECORD,
     Checkpoints,
+    Saved,
     book_known,
     checkpoint,
     restore,
@@ -31,7 +34,7 @@ from mm_daemon.domain.intents import ReadInstruments
 from mm_daemon.domain.orders import Lots, Side
 from mm_daemon.domain.outputs import CheckpointRecord, FillRecord, KeysRecord, Log, Output
 from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, Ns
-from tests.core.control_bench import state_of
+from tests.core.control_bench import NAME, state_of
 from tests.node.engine_world import Bench
 
 
@@ -82,6 +85,34 @@ def test_position_and_fills_of_an_ended_option_wait_for_its_terms_and_are_booked
     assert portfolio.parked == []
     assert portfolio.orphans == {}
     assert again.absent.poll(again.outbox, Ns(bench.now + ASK_AGAIN_NS)) is None
+
+
+def lived_again(saved: bytes) -> EngineState:
+    """The next life from this checkpoint, brought to quoting."""
+    again = Bench()
+    again.start = msgspec.structs.replace(again.start, checkpoint=saved, ledger_tail=b"\x90")
+    again.engine = Engine(again.start)
+    return state_of(again.quoting())
+
+
+def test_c11_a_restart_opens_no_fresh_allowance_for_losses() -> None:
+    bench = Bench().quoting()
+    state = state_of(bench)
+    own, firm = state.breaker.losses_of[NAME], state.breaker.losses
+    for window in (own, firm):
+        window.add(window._now - 1_000.0, Ns(bench.now))
+    again = lived_again(checkpoint(state).state)
+    for window in (again.breaker.losses, again.breaker.losses_of[NAME]):
+        assert window.losses() == pytest.approx((1_000.0,) * 3, abs=1.0)
+    assert again.breaker.losses_of["ETH"].losses() == pytest.approx((0.0,) * 3, abs=1.0)
+
+
+def test_a_checkpoint_that_keeps_no_losses_is_restored_as_ever() -> None:
+    bench = Bench().quoting()
+    saved = msgspec.msgpack.decode(checkpoint(state_of(bench)).state, type=Saved)
+    old = msgspec.msgpack.encode(msgspec.structs.replace(saved, accounting=b""))
+    again = lived_again(old)
+    assert again.breaker.losses.losses() == pytest.approx((0.0,) * 3, abs=1.0)
 
 
 def test_names_are_asked_for_at_once_and_then_at_a_pace() -> None:

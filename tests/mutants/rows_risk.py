@@ -355,6 +355,77 @@ RISK_MUTANTS = (
         ("core/test_breaker.py::test_c11_losses_are_counted_from_day_open_hour_best_and_peak",),
     ),
     Mutant(
+        "restart-forgives-losses",
+        "core/recovery.py",
+        "accounting=state.breaker.checkpoint_losses(),",
+        'accounting=b"",',
+        "Every crash opens a fresh allowance for the day's loss.",
+        ("core/test_recovery.py::test_c11_a_restart_opens_no_fresh_allowance_for_losses",),
+    ),
+    Mutant(
+        "lost-day-never-ends",
+        "core/breaker_windows.py",
+        "        if day != self._day:\n",
+        "        if self._day < 0:\n",
+        "After a restart yesterday's loss counts towards today's limit.",
+        (
+            "core/test_breaker.py::test_c11_the_loss_of_an_earlier_day_ends_with_it_over_a_restart"
+            "_too",
+        ),
+    ),
+    Mutant(
+        "frozen-group-quoted-once-lifted",
+        "core/control_desk.py",
+        "effects.halted[row] or self._thaw(name))",
+        "effects.halted[row])",
+        "The venue refuses every quote of a group that nobody reset, ten times a second.",
+        (
+            "core/test_venue_freeze.py::test_c12_quotes_come_back_with_the_venues_answer_to_the"
+            "_reset_and_not_before",
+        ),
+    ),
+    Mutant(
+        "venue-trip-is-nobodys-to-lift",
+        "core/control_rows_desk.py",
+        "each(lambda u, p: u.is_pulled_by_venue),",
+        "each(lambda u, p: False),",
+        "What the venue pulled to protect us is reset and quoted again a moment later.",
+        (
+            "core/test_venue_freeze.py::test_c12_nothing_is_reset_at_the_venue_before_a_person_has"
+            "_lifted_it",
+        ),
+    ),
+    Mutant(
+        "lost-reset-not-repeated",
+        "core/venue_freeze.py",
+        "                freeze.request_id = 0\n",
+        "",
+        "One lost answer to a reset, and the underlying is never quoted again.",
+        (
+            "core/test_venue_freeze.py::test_c12_a_reset_that_was_refused_lost_or_withheld_is_asked"
+            "_for_again",
+        ),
+    ),
+    Mutant(
+        "forbidden-hedge-counts-as-failed",
+        "core/hedge_desk.py",
+        "                s.hedger.rest(name)\n",
+        "",
+        "A kill over a delta out of its band trips C28, whose reset is refused for ever.",
+        ("core/test_controls_desk.py::test_c28_does_not_trip_where_a_kill_forbids_hedging",),
+    ),
+    Mutant(
+        "hedge-measured-by-anothers-mid",
+        "core/hedge_desk.py",
+        "if arrival is None or arrival[0] != fill.client_id:",
+        "if arrival is None:",
+        "The slippage of hedges is measured against the wrong moment.",
+        (
+            "core/test_controls_desk.py::test_hedges_that_fill_nothing_leave_nothing_behind_and_the"
+            "_newest_is_measured",
+        ),
+    ),
+    Mutant(
         "reset-of-one-lifts-all",
         "core/breaker.py",
         "        return control.level is Level.UNDERLYING and self._names[place] == scope\n",

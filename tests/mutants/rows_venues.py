@@ -242,6 +242,17 @@ VENUE_MUTANTS = (
         ("venues/test_deribit_startup.py::test_disarmed_cancel_on_disconnect_refuses",),
     ),
     Mutant(
+        "freeze-of-an-earlier-life-unread",
+        "venues/deribit/startup.py",
+        "asks = (Ask.SET_MMP, Ask.READ_MMP, Ask.MMP_STATUS)",
+        "asks = (Ask.SET_MMP, Ask.READ_MMP)",
+        "A restart quotes a group that the venue still holds frozen.",
+        (
+            "venues/test_deribit_startup.py::test_a_group_that_is_still_frozen_is_told_as_tripped"
+            "_before_the_session_is_ready",
+        ),
+    ),
+    Mutant(
         "unknown-part-outweighed",
         "venues/deribit/outcomes.py",
         "    return 2 if done.reason is RejectReason.UNKNOWN_OUTCOME else 1\n",
