@@ -23,7 +23,7 @@ class _Freeze(msgspec.Struct):
     """0 = until reset."""
     is_judged: bool = False
     """The table of controls has seen it."""
-    request_id: int = 0
+    request_id: int | None = None
     """Of the reset that is on its way."""
     asked_ns: int = 0
 
@@ -62,7 +62,7 @@ class VenueFreezes:
     def is_due(self, name: str, now_ns: Ns) -> bool:
         """Whether a reset may be asked for now: none is on its way, nor was one just refused."""
         freeze = self._frozen[name]
-        return not freeze.request_id and now_ns - freeze.asked_ns >= RESET_AGAIN_NS
+        return freeze.request_id is None and now_ns - freeze.asked_ns >= RESET_AGAIN_NS
 
     def on_asked(self, name: str, request_id: int, now_ns: Ns) -> None:
         freeze = self._frozen[name]
@@ -72,7 +72,7 @@ class VenueFreezes:
         """A request has ended; the underlying where it was one of these resets, else empty."""
         for name, freeze in self._frozen.items():
             if request_id == freeze.request_id:
-                freeze.request_id = 0
+                freeze.request_id = None
                 if is_reset:
                     del self._frozen[name]
                 return name

@@ -398,7 +398,7 @@ RISK_MUTANTS = (
     Mutant(
         "lost-reset-not-repeated",
         "core/venue_freeze.py",
-        "                freeze.request_id = 0\n",
+        "                freeze.request_id = None\n",
         "",
         "One lost answer to a reset, and the underlying is never quoted again.",
         (
