@@ -213,7 +213,7 @@ class AccountDesk:
         s = self._s
         s.working.on_side_failed(failed, now_ns)
         s.metrics.add("mm_order_rejects_total", reason=failed.reason.value)
-        if failed.reason is RejectReason.MMP:
+        if failed.reason is RejectReason.MMP and failed.instrument_id >= 0:
             underlying = s.catalog.instruments[failed.instrument_id].underlying
             self._on_frozen(s.underlyings[underlying].mmp.group, 0)
         if failed.reason is not RejectReason.POST_ONLY:

@@ -1,11 +1,11 @@
 """The opening dialogue of each connection: one question at a time, every answer checked.
 
 The trading session is not ready before cancel-on-disconnect and market-maker protection were set
-and read back as asked, and the account said what it may do. Setting a group's limits does not end
-its freeze, so what is frozen is read too and told as if it were pulled now: a trip may have come
-while nobody listened, or in an earlier life. A difference keeps the session from
-being ready and is told with its reason; the dialogue tries again, slower each time, because the
-cause (a setting, a scope, maintenance) is cured at the venue and not here.
+and read back as asked, and the account said what it may do. Limits say nothing of a freeze, so what
+is frozen is read too and told as if it were pulled now: a trip may have come while nobody listened,
+or in an earlier life. A difference keeps the session from being ready and is told with its reason;
+the dialogue tries again, slower each time, because the cause (a setting, a scope, maintenance) is
+cured at the venue and not here.
 """
 
 from __future__ import annotations
@@ -166,17 +166,14 @@ class Startup:
             case Ask.SET_MMP:
                 assert step.group is not None
                 session.ask(step.ask, "private/set_mmp_config", mmp_params(step.group), now_ns)
-            case Ask.READ_MMP:
+            case Ask.READ_MMP | Ask.MMP_STATUS:
                 assert step.group is not None
                 group: dict[str, object] = {
                     "index_name": step.group.price_index,
                     "mmp_group": step.group.name,
                 }
-                session.ask(step.ask, "private/get_mmp_config", group, now_ns)
-            case Ask.MMP_STATUS:
-                assert step.group is not None
-                group = {"index_name": step.group.price_index, "mmp_group": step.group.name}
-                session.ask(step.ask, "private/get_mmp_status", group, now_ns)
+                what = "config" if step.ask is Ask.READ_MMP else "status"
+                session.ask(step.ask, f"private/get_mmp_{what}", group, now_ns)
             case Ask.START_ACCOUNTS:
                 extended: dict[str, object] = {"extended": True}
                 session.ask(step.ask, "private/get_account_summaries", extended, now_ns)
