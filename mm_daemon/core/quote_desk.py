@@ -80,8 +80,6 @@ class QuoteDesk:
         moved: dict[str, Ints] = {}
         for params in s.params.underlyings:
             name = params.name
-            if not s.catalog.expiries[name]:
-                continue
             is_due = now_ns >= self._recompose_ns.get(name, 0)
             changed = _NOTHING
             if name in moved_underlyings or is_due or self._refresh_all.get(name, False):
@@ -101,8 +99,6 @@ class QuoteDesk:
         next pass looks at every option of what was renewed."""
         for params in self._s.params.underlyings:
             name = params.name
-            if not self._s.catalog.expiries[name]:
-                continue
             if now_ns + early_ns >= self._recompose_ns.get(name, 0):
                 self._revalue_one(name, now_ns)
                 self._recompose(params, now_ns)

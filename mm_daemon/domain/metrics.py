@@ -68,11 +68,13 @@ CONTROLS = (
     "start",
 )
 PAGE_EVENTS = (
+    "books_taken_over",
     "checkpoint_too_large",
     "control_tripped",
     "flatten",
     "flatten_needs_a_person",
     "foreign_fill",
+    "instruments_given_up",
     "position_adjusted",
     "sweep_unconfirmed",
     "other",
