@@ -98,7 +98,9 @@ class AccountInvariants:
         mine = state.catalog.underlying == state.catalog.underlying[id_]
         lots = state.portfolio.position_lots
         per_lot = state.theo.delta_adjusted * state.catalog.lot
-        held = mine & (lots != 0)
+        expiry_ns = state.catalog.expiry_ns
+        has_ended = (expiry_ns > 0) & (expiry_ns <= self._judge.sim.scheduler.now_ns)
+        held = mine & (lots != 0) & ~has_ended
         delta = float((lots[held] * per_lot[held]).sum())
         open_lots = sum(self._outstanding(state, client_id) for client_id in self._recent())
         self._hedges[record.client_id] = signed
