@@ -2,7 +2,7 @@
 #
 #   docker build --build-arg COMMIT="$(git rev-parse HEAD)" --tag mm-daemon .
 #   docker run --init --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
-#     --stop-timeout 30 --volume mm-daemon:/var/lib/mm-daemon --publish 127.0.0.1:8700:8700 \
+#     --stop-timeout 60 --volume mm-daemon:/var/lib/mm-daemon --publish 127.0.0.1:8700:8700 \
 #     --volume "$PWD/config.toml:/etc/mm-daemon/config.toml:ro" --name mm mm-daemon
 #   docker exec mm mm-daemon kill --reason "…"
 #

@@ -139,6 +139,7 @@ def _resolved(
 ) -> dict[str, Any]:
     """The guard's settings; see `guard.settings`."""
     from mm_daemon.domain.metrics import page_slots
+    from mm_daemon.ops.lease import rest_of_ttl
 
     def child(name: str, **more: Any) -> dict[str, Any]:
         argv = [sys.executable, "-m", "mm_daemon", "_process", name, str(daemon_file)]
@@ -173,7 +174,7 @@ def _resolved(
         },
         "watchdog": {"stall_ms": guard.stall_ms, "kill_after_ms": guard.kill_after_ms},
         "lease_required": bool(config.redis.url),
-        "lease_lost_s": config.breaker.permit_order_age_s_max,
+        "lease_rest_s": rest_of_ttl(config.redis.lease_ttl_s),
         "crash_count_max": guard.crash_count_max,
         "spare_delay_s": guard.spare_delay_s if guard.spare else None,
         "stop_budget_s": guard.stop_budget_s,

@@ -326,7 +326,8 @@ def _check_resets(config: Config, where: str) -> None:
 
 
 def _check_redis(config: Config, where: str) -> None:
-    """Times must nest: several questions within a holder's time, and a permit within T1."""
+    """Times must nest: several questions within a holder's time, a permit within T1, and the ttl,
+    at whose end a trader that lost its lease is ended, within T2."""
     redis, breaker = config.redis, config.breaker
     ordered = (
         ("redis.timeout_s", redis.timeout_s, "redis.renew_s", redis.renew_s),
@@ -345,6 +346,12 @@ def _check_redis(config: Config, where: str) -> None:
         (
             "breaker.permit_quote_age_s_max",
             breaker.permit_quote_age_s_max,
+            "breaker.permit_order_age_s_max",
+            breaker.permit_order_age_s_max,
+        ),
+        (
+            "redis.lease_ttl_s",
+            redis.lease_ttl_s,
             "breaker.permit_order_age_s_max",
             breaker.permit_order_age_s_max,
         ),

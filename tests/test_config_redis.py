@@ -53,6 +53,7 @@ def test_password_in_the_address_is_refused_and_not_repeated() -> None:
         ("renew_s", "1.6", "lease_ttl_s"),
         ("lease_ttl_s", "3.0", "renew_s"),
         ("lease_ttl_s", "0.1", "lease_ttl_s"),
+        ("lease_ttl_s", "10.5", "permit_order_age_s_max"),
         ("firm", '"a b"', "firm"),
         ("password_file", '"p"', "redis.url"),
     ],

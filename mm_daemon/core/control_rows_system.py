@@ -124,9 +124,9 @@ SYSTEM_CONTROLS: tuple[Control, ...] = (
     ),
     Control(
         "C24.order",
-        "permit older than T2, where a lease is required",
+        "permit older than T2, where a lease is required: the guard has not ended this trader",
         Level.VENUE,
-        Action.CANCEL_ALL,
+        Action.HANDS_OFF,
         Reset.OPERATOR,
         one(lambda s, p: not within_s(s.permit_age_ns, p.permit_order_age_s_max)),
     ),

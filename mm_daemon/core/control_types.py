@@ -14,7 +14,7 @@ from enum import Enum, IntEnum
 import msgspec
 
 from mm_daemon.domain.params import BreakerParams
-from mm_daemon.domain.permission import PRESETS, Mask
+from mm_daemon.domain.permission import PERMISSION_NONE, PRESETS, TASKS_NONE, Mask
 from mm_daemon.domain.units import NS_PER_MS, NS_PER_S
 
 
@@ -57,9 +57,13 @@ class Action(Enum):
     HEDGE_ONLY = "hedge_only"
     FLATTEN = "flatten"
     HARD_STOP = "hard_stop"
+    HANDS_OFF = "hands_off"
+    """Nothing leaves any more, and nothing is swept: what rests may be another instance's."""
 
     @property
     def mask(self) -> Mask | None:
+        if self is Action.HANDS_OFF:
+            return Mask(PERMISSION_NONE, TASKS_NONE)
         return PRESETS.get(self.value)
 
 

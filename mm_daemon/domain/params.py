@@ -178,7 +178,7 @@ class BreakerParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     permit_quote_age_s_max: Positive
     """T1: a permit older than this stops quoting."""
     permit_order_age_s_max: Positive
-    """T2: a permit older than this cancels all."""
+    """T2: by this age of its permit a trader has been ended; one that was not does nothing more."""
 
 
 class ThrottleParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -285,5 +285,6 @@ class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reconcile_positions_s: Positive
     request_timeout_ms: Count
     lease_required: bool = False
-    """The permit comes from a lease that the firm's store grants: where it is lost for T2, all is
-    cancelled and a person resets (C24). Without a store a lost permit pulls and latches nothing."""
+    """The permit comes from a lease that the firm's store grants: where it is lost for the lease's
+    ttl, the guard ends the trader, and whatever lives on until T2 does nothing more until a person
+    resets (C24). Without a store a lost permit pulls and latches nothing."""

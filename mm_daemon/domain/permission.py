@@ -36,6 +36,8 @@ TASK_NAMES: Final = ((SWEEP, "sweep"), (FLATTEN, "flatten"))
 
 OPERATOR: Final = "operator"
 CRASH: Final = "crash"
+CRASHES: Final = "crashes"
+"""Too many crashes in too short a time. Like an operator's, only a reset lifts it."""
 LATCH_FILE: Final = "latch_file"
 FIRM: Final = "firm"
 """The firm's kill, which every instance takes over from the store they share."""

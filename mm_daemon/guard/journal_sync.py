@@ -3,9 +3,10 @@
 It is not the watchdog, because a disk may make it wait for seconds. It prunes what is beyond the
 configured bounds, never what a restart would read, and looks once over every finished segment of
 the ledgers: a restart does not read the old ones, so damage there would else show only when
-somebody asks for the fills in them. What it cannot do it says in the shared page, where the
-trader's gate finds it: a failed sync stays said until the guard starts again (the kernel forgets
-pages it failed to write), a full disk until there is room.
+somebody asks for the fills in them. What it cannot do it says in the shared page, and goes on
+trying: a failed sync stays said until the guard starts again (the kernel forgets pages it failed to
+write), a full or unreadable disk until it works again. Without a sync the mark stands still from
+which the trader reckons how far the disk is behind.
 """
 
 from __future__ import annotations
@@ -43,9 +44,10 @@ class JournalSyncer:
         self._keepers: list[JournalKeeper] = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._pruned_s = 0.0
+        self._pruned_s = -_PRUNE_INTERVAL_S
         self._looked_over: set[Path] = set()
         self._why_kept = ""
+        self._refused: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="journal-sync", daemon=True)
 
     def start(self) -> None:
@@ -79,32 +81,41 @@ class JournalSyncer:
     def _sync(self, keeper: JournalKeeper) -> None:
         try:
             keeper.sync()
-        except JournalError as error:
+        except (JournalError, OSError) as error:
             self._fail(FAULT_SYNC, error)
         else:
             self._page.words[JOURNAL_SYNC_MONO_NS] = time.monotonic_ns()
 
     def _prepare(self, keeper: JournalKeeper) -> None:
-        now_s = time.monotonic()
-        if now_s - self._pruned_s >= _PRUNE_INTERVAL_S:
-            self._pruned_s = now_s
-            sessions = sessions_of(keeper.directory.parent)
-            for path in prune(sessions, tape.STEM, self._tape_bytes_max):
-                log("tape_pruned", path=str(path))
-            self._prune_ledger(sessions)
-            self._look_over_one(sessions)
         try:
+            self._prune(keeper.directory.parent)
             keeper.prepare()
-        except JournalError as error:
+        except (JournalError, OSError) as error:
             self._fail(FAULT_SPACE, error)
         else:
             if self._page.words[JOURNAL_FAULT] == FAULT_SPACE:
                 self._page.words[JOURNAL_FAULT] = FAULT_NONE
                 log("journal_recovered")
 
-    def _prune_ledger(self, sessions: list[Path]) -> None:
+    def _prune(self, root: Path) -> None:
+        now_s = time.monotonic()
+        if now_s - self._pruned_s < _PRUNE_INTERVAL_S:
+            return
+        sessions, refused = _readable(sessions_of(root))
+        gone, kept = prune(sessions, tape.STEM, self._tape_bytes_max)
+        for path in gone:
+            log("tape_pruned", path=str(path))
+        kept += self._prune_ledger(sessions)
+        self._look_over_one(sessions)
+        self._pruned_s = now_s
+        said = {str(error) for error in (*refused, *kept)}
+        for detail in sorted(said - self._refused):
+            log("not_pruned", detail=detail)
+        self._refused = said
+
+    def _prune_ledger(self, sessions: list[Path]) -> list[OSError]:
         try:
-            gone = prune(
+            gone, refused = prune(
                 sessions,
                 ledger.STEM,
                 self._ledger_bytes_max,
@@ -114,10 +125,11 @@ class JournalSyncer:
             if self._why_kept != str(error):
                 self._why_kept = str(error)
                 log("ledger_not_pruned", detail=self._why_kept)
-            return
+            return []
         self._looked_over.difference_update(gone)
         for path in gone:
             log("ledger_pruned", path=str(path))
+        return refused
 
     def _look_over_one(self, sessions: list[Path]) -> None:
         """One a turn, some tens of milliseconds. The newest two of a session may be unfinished."""
@@ -133,11 +145,26 @@ class JournalSyncer:
         try:
             for _ in Part(path, is_last=False):
                 pass
-        except JournalError as error:
+        except (JournalError, OSError) as error:
             log("ledger_damaged", detail=str(error))
 
-    def _fail(self, fault: int, error: JournalError) -> None:
+    def _fail(self, fault: int, error: JournalError | OSError) -> None:
         if self._page.words[JOURNAL_FAULT] in (FAULT_SYNC, fault):
             return
         self._page.words[JOURNAL_FAULT] = fault
         log("journal_fault", fault=fault, detail=str(error))
+
+
+def _readable(sessions: list[Path]) -> tuple[list[Path], list[OSError]]:
+    """Those that can be looked into, and why the others cannot: what is not ours keeps nothing of
+    ours from being pruned."""
+    readable: list[Path] = []
+    refused: list[OSError] = []
+    for session in sessions:
+        try:
+            segment_indices(session, tape.STEM)
+        except OSError as error:
+            refused.append(error)
+        else:
+            readable.append(session)
+    return readable, refused

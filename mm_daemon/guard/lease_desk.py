@@ -10,7 +10,7 @@ import signal
 import time
 
 from mm_daemon.guard.child import Child
-from mm_daemon.guard.lease_rule import Advice, LeaseWatch, advise, look_at_lease
+from mm_daemon.guard.lease_rule import Advice, LeaseView, LeaseWatch, advise, look_at_lease
 from mm_daemon.guard.log import log
 from mm_daemon.guard.settings import Settings
 from mm_daemon.ipc.page import TRADER_TENURE, LeaseState, Page
@@ -21,7 +21,7 @@ class LeaseDesk:
 
     def __init__(self, settings: Settings, page: Page, trader: Child) -> None:
         self._is_required = settings.lease_required
-        self._patience_ns = int(settings.lease_lost_s * 1e9)
+        self._rest_ns = int(settings.lease_rest_s * 1e9)
         self._stop_budget_s = settings.stop_budget_s
         self._page = page
         self._trader = trader
@@ -31,43 +31,50 @@ class LeaseDesk:
 
     @property
     def may_sweep(self) -> bool:
-        """What rests at the venue is ours: we hold the tenure, or a trader of ours did and nobody
-        has taken over."""
-        if not self._is_required or self._has_tenure():
-            return True
-        is_ours = self._page.words[TRADER_TENURE] != 0
-        return is_ours and self._page.lease_state is not LeaseState.SUPERSEDED
+        """What rests at the venue is ours, provably and for a while to come: a tenure ends by our
+        clock before the store lets another in."""
+        return not self._is_required or self._look(is_trader_running=False).has_tenure
+
+    @property
+    def is_anothers(self) -> bool:
+        """The store has said that this shard is not ours: nothing at the venue is our concern."""
+        return not self.may_sweep and self._page.lease_state in (
+            LeaseState.STANDBY,
+            LeaseState.SUPERSEDED,
+        )
 
     @property
     def may_have_traded(self) -> bool:
         """Whether the last trader got as far as a tenure; one that only waited sent nothing."""
         return not self._is_required or self._page.words[TRADER_TENURE] != 0
 
-    def mind(self, now_s: float) -> None:
-        """Ends the trader where its tenure is over; once in order, after its time by force."""
+    def mind(self, now_s: float, *, is_stopping: bool = False) -> None:
+        """Ends the trader where its tenure is over: in order, and by force after its time, while
+        the shard is ours; at once where it may be another's, also in the middle of a stop."""
         if not self._is_required:
             return
-        if self._ending is not None:
+        view = self._look(is_trader_running=self._trader.is_running)
+        self._watch, advice = advise(self._watch, view, self._rest_ns)
+        is_new = advice is not self._ending
+        if advice is Advice.END_AT_ONCE:
+            self._trader.send(signal.SIGKILL)
+        elif self._ending is not None:
             if now_s >= self._deadline_s:
                 self._trader.send(signal.SIGKILL)
             return
-        view = look_at_lease(
-            self._page, time.monotonic_ns(), is_trader_running=self._trader.is_running
-        )
-        self._watch, advice = advise(self._watch, view, self._patience_ns)
-        if advice in (Advice.GO_ON, Advice.HOLD_BACK):
+        elif advice is Advice.END_FOR_NEW_TENURE and not is_stopping:
+            self._deadline_s = now_s + self._stop_budget_s
+            self._trader.send(signal.SIGTERM)
+        else:
             return
-        log("lease", advice=advice.value, fence=view.fence, trader=view.trader_tenure)
         self._ending = advice
-        self._deadline_s = now_s + self._stop_budget_s
-        is_ours = advice is not Advice.END_SUPERSEDED
-        self._trader.send(signal.SIGTERM if is_ours else signal.SIGKILL)
+        if is_new:
+            log("lease", advice=advice.value, fence=view.fence, trader=view.trader_tenure)
 
     def take_end(self) -> bool:
         """The trader has ended: whether it was the lease that ended it."""
         was_ending, self._ending = self._ending is not None, None
         return was_ending
 
-    def _has_tenure(self) -> bool:
-        view = look_at_lease(self._page, time.monotonic_ns(), is_trader_running=False)
-        return view.has_tenure
+    def _look(self, *, is_trader_running: bool) -> LeaseView:
+        return look_at_lease(self._page, time.monotonic_ns(), is_trader_running=is_trader_running)

@@ -2,13 +2,18 @@
 
     a tenure, by its holder's own clock     a trader may live, start and be swept for
     another tenure than the trader's        its epoch is no longer the newest: end it, start anew
-    none, for a while                       the store is away: leave it, it has no permit
-    none, for longer than that              stop it in order, sweep
-    superseded                              end it at once and sweep nothing: what rests is the
-                                            new owner's, and its own orders go with its connection
+    none, within the ttl of the last one    the store is away: leave it, it has no permit
+    none, and the ttl is over               another may hold the shard: end it at once
+    superseded                              another holds it: end it at once
+
+Cancels are wide: of the whole account, with a freeze of quotes. So they are for whoever holds the
+shard, and nobody else's. A trader that must end where another may quote already is killed: an
+orderly stop would sweep the other's quotes, and go on as long as they come back. What it leaves is
+cancelled by the venue: its trading connection, which closes with it, is armed to cancel whatever
+came over it, mass quotes included, and nothing of any other connection.
 
 The word `FENCE_EPOCH` alone is not believed past `LEASE_UNTIL_MONO_NS`: ops may be dead, stopped or
-slow. `advise` reads no clock and remembers only since when there was no tenure.
+slow. `advise` reads no clock and remembers only until when the last tenure was proved.
 """
 
 from __future__ import annotations
@@ -34,9 +39,7 @@ class Advice(Enum):
     """Start none and sweep nothing; one that lives is left alone."""
     END_FOR_NEW_TENURE = "end_for_new_tenure"
     """Stop it in order, sweep, and start another."""
-    STOP = "stop"
-    """Stop it in order and sweep; then hold back."""
-    END_SUPERSEDED = "end_superseded"
+    END_AT_ONCE = "end_at_once"
     """Kill it, sweep nothing; then hold back."""
 
 
@@ -59,24 +62,24 @@ class LeaseView:
 
 @dataclass(frozen=True, slots=True)
 class LeaseWatch:
-    """What is remembered from look to look. `lost_ns` None: there is a tenure."""
+    """What is remembered from look to look: until when the last tenure that was seen held."""
 
-    lost_ns: int | None = None
+    until_ns: int = 0
 
 
-def advise(before: LeaseWatch, view: LeaseView, patience_ns: int) -> tuple[LeaseWatch, Advice]:
-    """What to remember and what to do, having looked once more."""
+def advise(before: LeaseWatch, view: LeaseView, rest_ns: int) -> tuple[LeaseWatch, Advice]:
+    """What to remember and what to do, having looked once more. `rest_ns`: what of the store's ttl
+    a holder leaves unused; another is let in no earlier than that after a tenure's end."""
     if view.has_tenure:
         is_older = view.is_trader_running and view.trader_tenure not in (0, view.fence)
-        return LeaseWatch(), Advice.END_FOR_NEW_TENURE if is_older else Advice.GO_ON
-    after = LeaseWatch(view.now_ns if before.lost_ns is None else before.lost_ns)
-    assert after.lost_ns is not None
+        advice = Advice.END_FOR_NEW_TENURE if is_older else Advice.GO_ON
+        return LeaseWatch(view.until_ns), advice
     if not view.is_trader_running or view.trader_tenure == 0:
-        return after, Advice.HOLD_BACK
-    if view.state is LeaseState.SUPERSEDED:
-        return after, Advice.END_SUPERSEDED
-    is_over = view.now_ns - after.lost_ns >= patience_ns
-    return after, Advice.STOP if is_over else Advice.HOLD_BACK
+        return before, Advice.HOLD_BACK
+    is_over = view.now_ns >= before.until_ns + rest_ns
+    if is_over or view.state is LeaseState.SUPERSEDED:
+        return before, Advice.END_AT_ONCE
+    return before, Advice.HOLD_BACK
 
 
 def look_at_lease(page: Page, now_ns: int, *, is_trader_running: bool) -> LeaseView:

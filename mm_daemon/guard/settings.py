@@ -25,7 +25,8 @@
       "watchdog": {"stall_ms": int, "kill_after_ms": int, "unseen_ms": int, "start_s": float},
       "lease_required": bool,                         a trader lives only under a tenure (default
                                                       false: whoever has the directories has it)
-      "lease_lost_s": float,                          and is stopped when it is gone for so long
+      "lease_rest_s": float,                          and is killed so long after its end: the
+                                                      store may have let another in (default 2)
       "crash_count_max": int, "crash_window_s": float,
       "spare_delay_s": null | float,                  a spare trader is started so long after the
                                                       trader has reconciled; null = none is kept
@@ -101,7 +102,7 @@ class Settings:
     scopes: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     lease_required: bool = False
-    lease_lost_s: float = 10.0
+    lease_rest_s: float = 2.0
     crash_count_max: int = 3
     crash_window_s: float = 600.0
     spare_delay_s: float | None = None
@@ -188,7 +189,7 @@ def _settings(tree: _Tree) -> Settings:
         sweep=_sweep(tree),
         limits=_limits(tree.inner("watchdog", {})),
         lease_required=tree.take("lease_required", bool, False),
-        lease_lost_s=tree.number("lease_lost_s", 10.0),
+        lease_rest_s=tree.number("lease_rest_s", 2.0),
         crash_count_max=int(tree.number("crash_count_max", 3)),
         crash_window_s=tree.number("crash_window_s", 600.0),
         spare_delay_s=None if spare_delay_s is None else float(spare_delay_s),

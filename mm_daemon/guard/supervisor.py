@@ -4,7 +4,7 @@ It makes the shared page and the latch, starts the children, and from then on tu
 reap, restart, keep the latch whole, tell the service manager. A trader that dies latches `crash`,
 the venue is swept with the guard's own key until it is empty twice, and only then a new trader is
 started; `crash` is lifted when that one has published a clean reconcile. Too many crashes become a
-latch of the operator's, which only a reset lifts.
+latch of their own, which only a reset lifts.
 
 What may block has its own thread: the watchdog (never blocks), the sweeper (HTTP), the journal's
 syncing (disk). The loop itself blocks on nothing but the latch file.
@@ -27,10 +27,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from mm_daemon.domain.permission import CRASH, OPERATOR, PRESETS, Clearer
+from mm_daemon.domain.permission import CRASH, CRASHES, OPERATOR, PRESETS, Clearer
 from mm_daemon.guard.boot import House, note_trader, read_crashes
 from mm_daemon.guard.child import Child
 from mm_daemon.guard.journal_sync import JournalSyncer
+from mm_daemon.guard.kill_file import KillFile
 from mm_daemon.guard.lease_desk import LeaseDesk
 from mm_daemon.guard.log import log
 from mm_daemon.guard.notify import Notifier
@@ -89,6 +90,7 @@ class Supervisor:
         self._page = page = house.page
         self._latch = house.latch
         self._lock_fd = house.trader_lock_fd
+        self._kill_file = KillFile(layout.kill_file)
         self._notifier = Notifier.from_environment()
         self._children = {one.name: Child(one) for one in settings.children}
         self._trader = self._children[TRADER]
@@ -166,6 +168,7 @@ class Supervisor:
             if self._ends_s is not None and now_s >= self._ends_s:
                 self._begin_stop(now_s, "the time asked for is over")
         elif self._stage is Stage.STOP_TRADER:
+            self._lease.mind(now_s, is_stopping=True)
             self._stop_trader(now_s)
         elif self._stage is Stage.STOP_SWEEP:
             self._stop_sweep(now_s)
@@ -291,16 +294,15 @@ class Supervisor:
 
     def _on_trader_end(self, now_s: float, code: int) -> None:
         was_lease = self._lease.take_end()
-        if self._page.words[PROGRESS_LOOP] and self._lease.may_have_traded:
-            self._may_have_orders = True
+        if self._lease.may_have_traded:
+            self._may_have_orders |= bool(self._page.words[PROGRESS_LOOP])
+            self._trader_code = code
         self._page.words[TRADER_INCARNATION] = 0
         self._page.trader_state = TraderState.DOWN
-        self._trader_code = code
         if self._stage is not Stage.RUNNING:
-            if code not in (EXIT_DONE, EXIT_UNUSABLE, EXIT_UNCONFIRMED):
+            if not was_lease and code not in (EXIT_DONE, EXIT_UNUSABLE, EXIT_UNCONFIRMED):
                 self._raise(CRASH, f"trader ended with {code} while stopping")
         elif was_lease:
-            self._may_have_orders = self._lease.may_sweep
             self._sweeps.begin(check_first=code == EXIT_DONE)
         elif code == EXIT_UNUSABLE:
             self._exit_code = EXIT_UNUSABLE
@@ -308,6 +310,8 @@ class Supervisor:
         elif code in (EXIT_DONE, EXIT_UNCONFIRMED):
             self._begin_stop(now_s, "the trader has stopped")
         else:
+            if code == -signal.SIGUSR1:  # before its life had a handler for it
+                self._raise(OPERATOR, "signal SIGUSR1 to the trader")
             self._on_crash(f"trader ended with {code}")
 
     # -- crash and recovery --------------------------------------------------------------------
@@ -325,7 +329,7 @@ class Supervisor:
         log("crash", reason=reason, count=count)
         if count >= self._settings.crash_count_max:
             why = f"{count} crashes within {self._settings.crash_window_s:.0f} s: {reason}"
-            self._raise(OPERATOR, why)
+            self._raise(CRASHES, why)
             self._sweeps.begin_for(self._page.generation)
         self._guarded(self._latch.persist)
         self._guarded(lambda: write_json(self._layout.crashes, {"times_s": self._crash_times}))
@@ -354,26 +358,24 @@ class Supervisor:
 
     def _on_watchdog(self, act: Act) -> None:
         """Called in the watchdog's thread: pages and signals only, no disk."""
-        log("watchdog", act=act.value, detail=describe_stall(self._page))
+        reason = describe_stall(self._page)
         if act is Act.KILL:
             self._trader.send(signal.SIGKILL)
-            return
-        if act is Act.LATCH_AND_SWEEP:
-            reason = describe_stall(self._page)
-            self._latch.raise_page(CRASH, CANCEL_ALL, reason, ts_ns=time.time_ns())
-            self._needs_persist = True
-        self._sweeps.begin_at_once()
+        else:
+            if act is Act.LATCH_AND_SWEEP:
+                self._latch.raise_page(CRASH, CANCEL_ALL, reason, ts_ns=time.time_ns())
+                self._needs_persist = True
+            self._sweeps.begin_at_once()
+        log("watchdog", act=act.value, detail=reason)
 
     def _look_for_kill_file(self) -> None:
         """Whoever may write to the runtime directory may stop the trading by touching a file."""
-        path = self._layout.kill_file
-        try:
-            text = path.read_text(errors="replace")[:200].strip()
-        except FileNotFoundError:
+        reason = self._kill_file.look(lambda: self._latch.state().entry(OPERATOR) is not None)
+        if reason is None:
             return
-        self._raise(OPERATOR, f"kill file: {text or 'no reason given'}")
+        self._raise(OPERATOR, f"kill file: {reason}")
         self._guarded(self._latch.persist)
-        self._guarded(path.unlink)
+        self._guarded(self._kill_file.take_away)
 
     def _ended_uncleanly(self) -> bool:
         is_latched = self._latch.state().entry(CRASH) is not None
@@ -407,9 +409,9 @@ class Supervisor:
 
     def _stop_sweep(self, now_s: float) -> None:
         """The exit code is the venue's word: the trader's own, confirmed by the guard's key."""
-        if not self._may_have_orders:
+        if not self._may_have_orders or self._lease.is_anothers:
             is_confirmed = True
-        elif not self._sweeps.can_sweep:
+        elif not self._sweeps.can_sweep or not self._lease.may_sweep:
             is_confirmed = self._trader_code == EXIT_DONE
         elif self._sweeps.is_confirmed():
             is_confirmed = True

@@ -205,10 +205,13 @@ class SweepClient:
         return None if outcomes[0] is None else total
 
     def _run_lane(self, wire: _Wire, lane: tuple[Call, ...], token: Token) -> int | None:
-        """How many things the lane cancelled; None where one of its calls failed."""
+        """How many things the lane cancelled; None where one of its calls failed, or was not made
+        because the sweep was given up meanwhile."""
         total = 0
         is_whole = True
         for call in lane:
+            if self._wait(0.0):
+                return None
             try:
                 total += self._ask(wire, call, token, self._protocol.read_cancel)
             except _CallError as error:

@@ -91,8 +91,14 @@ class SweepDesk:
 
     def mind(self, *, is_trader_running: bool, is_stopping: bool) -> None:
         """Carry out and publish a kill that comes while no trader runs; call off a sweep that the
-        latch no longer asks for, before it cancels what a living trader quotes."""
-        if self._sweeper is None or not self._lease.may_sweep:
+        latch no longer asks for, before it cancels what a living trader quotes, and one that was
+        begun under a tenure that is over, before it cancels what another owner quotes."""
+        if self._sweeper is None:
+            return
+        if not self._lease.may_sweep:
+            if self.is_open and not self.is_confirmed():
+                self._is_due = True
+            self._sweeper.call_off()
             return
         if self._is_due:
             self.begin()

@@ -313,30 +313,39 @@ def prune(
     retain_bytes: int,
     *,
     needed_from: Callable[[], Path | None] = lambda: None,
-) -> list[Path]:
+) -> tuple[list[Path], list[OSError]]:
     """Delete the oldest segments until what is left in all of these directories fits.
 
     The newest two always stay: a writer has one open and the other is prepared for it. So does
     what is not older than the segment that `needed_from` names, which is asked only where
-    something has to go. Returns what went.
+    something has to go. Returns what went, and what the disk refused: a file that is not ours, or
+    that a person removes at the same time, keeps nothing else from being pruned.
     """
-    paths = [
-        segment_path(directory, stem, index)
-        for directory in oldest_first
-        for index in segment_indices(directory, stem)
-    ]
-    total = sum(path.stat().st_size for path in paths)
+    sized: list[tuple[Path, int]] = []
     gone: list[Path] = []
+    refused: list[OSError] = []
+    for directory in oldest_first:
+        for index in segment_indices(directory, stem):
+            path = segment_path(directory, stem, index)
+            try:
+                sized.append((path, path.stat().st_size))
+            except OSError as error:
+                refused.append(error)
+    total = sum(size for _, size in sized)
     if total <= retain_bytes:
-        return gone
+        return gone, refused
     needed = needed_from()
-    for path in paths[:-2]:
+    for path, size in sized[:-2]:
         if total <= retain_bytes or path == needed:
             break
-        total -= path.stat().st_size
-        path.unlink()
-        gone.append(path)
-    return gone
+        try:
+            path.unlink()
+        except OSError as error:
+            refused.append(error)
+        else:
+            total -= size
+            gone.append(path)
+    return gone, refused
 
 
 def _header_word(fd: int, index: int) -> int:

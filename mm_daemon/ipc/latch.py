@@ -234,6 +234,8 @@ class LatchStore:
             text = self._block_path().read_text(errors="replace").strip()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            text = f"its reason cannot be read: {error.strerror}"
         return f"hard stop: {text or 'no reason given'} (remove {self._block_path()} to allow it)"
 
     def _lower(

@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from mm_daemon.domain.permission import (
     CRASH,
+    CRASHES,
     OPEN,
     OPERATOR,
     PRESETS,
@@ -107,8 +108,10 @@ class LatchWatch:
             registry=None,
             buckets=SETTLE_BUCKETS_S,
         )
-        for source, level in (*((OPERATOR, name) for name in PRESETS), (CRASH, "cancel_all")):
-            self._kills.labels(source, level)
+        for name in PRESETS:
+            self._kills.labels(OPERATOR, name)
+        for source in (CRASH, CRASHES):
+            self._kills.labels(source, "cancel_all")
 
     def publish(self, registry: CollectorRegistry) -> None:
         registry.register(self._kills)

@@ -31,6 +31,11 @@ ORDER_VALID_S_MAX: Final = 3.0
 LIFE_BITS: Final = 16
 
 
+def rest_of_ttl(ttl: float) -> float:
+    """What of the ttl a holder leaves unused, in the same unit."""
+    return ttl * (HOLD_DENOMINATOR - HOLD_NUMERATOR) / HOLD_DENOMINATOR
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseTimes:
     """How long things last."""

@@ -6,6 +6,10 @@ None of them can hold up anything else in this process, and the trader sees noth
 
 What ends ops does not end the lease at once: started again within the ttl, ops goes on with the
 tenure that the page still names, and the trader never notices.
+
+An instance that holds the lease and cannot run a trader under it (a full disk, a damaged ledger)
+gives it up after a while, or nobody would ever take over from it. It asks again once a trader
+lives. What a person latched here keeps the lease here: to another it would be as if lifted.
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ from mm_daemon.ops.tenure_page import Standing, TenurePage
 PUBLISH_S: Final = 0.02
 RETRY_RATIO: Final = 0.25
 """After a failure the next question comes after this share of the renewal interval, jittered."""
+IDLE_S: Final = 60.0
+"""So long a tenure may have no trader: longer than a sweep is waited for, and a start after it."""
 LAPSE_JITTER_S: Final = (0.005, 0.05)
 """Waiting instances ask this much after the holder's lease is over, not all at once."""
 
@@ -59,8 +65,11 @@ class LeaseKeeper:
         firm: FirmLatch,
         mono_ns: Callable[[], int],
         jitter: random.Random,
+        must_keep: Callable[[], bool],
         log: structlog.typing.FilteringBoundLogger,
+        idle_s: float = IDLE_S,
     ) -> None:
+        """`must_keep`: the latch holds something that would be lost with the lease."""
         self._bus = bus
         self._page = page
         self._times = times
@@ -70,6 +79,11 @@ class LeaseKeeper:
         self._firm = firm
         self._mono_ns = mono_ns
         self._jitter = jitter
+        self._must_keep = must_keep
+        self._idle_ns = int(idle_s * NS_PER_S)
+        self._needed_ns = 0
+        """When a trader was last seen under a tenure, or when this one began."""
+        self._has_given_up = False
         self._log = log
         self._lease = Lease()
         self._wake = asyncio.Event()
@@ -113,9 +127,14 @@ class LeaseKeeper:
         """One question and what follows from it; seconds until the next."""
         asked_ns = self._mono_ns()
         try:
-            if self._lease.tenure:
+            if self._is_idle(asked_ns):
+                await self._give_up()
+                next_s = self._renew_s
+            elif self._lease.tenure:
                 await self._renew(asked_ns)
                 next_s = self._renew_s if self._lease.tenure else 0.0
+            elif self._has_given_up and not self._page.has_process:
+                next_s = self._renew_s
             else:
                 next_s = await self._acquire(asked_ns)
         except StoreError as error:
@@ -131,14 +150,16 @@ class LeaseKeeper:
 
     async def _renew(self, asked_ns: int) -> None:
         answer = await self._bus.renew(self._token, self._lease.tenure, ttl_ns=self._times.ttl_ns)
-        await self._firm.follow(answer.firm, self._bus)
+        # The answer counts before the firm's word, which a full disk may refuse to keep: the store
+        # names us from now on, and we must know it.
         if isinstance(answer, Refused):
             self._holder = answer.holder
             self._log.warning("lease_lost", tenure=self._lease.tenure, holder=answer.holder)
             self._lease = self._lease.lost(to_another=bool(answer.holder))
-            return
-        self._lease = self._lease.renewed(asked_ns=asked_ns, times=self._times)
-        self._proved_ns = asked_ns
+        else:
+            self._lease = self._lease.renewed(asked_ns=asked_ns, times=self._times)
+            self._proved_ns = asked_ns
+        await self._firm.follow(answer.firm, self._bus)
 
     async def _acquire(self, asked_ns: int) -> float:
         """Seconds until the next question."""
@@ -150,14 +171,19 @@ class LeaseKeeper:
             rest_ns=times.ttl_ns - times.hold_ns,
             floor=self._floor,
         )
-        await self._firm.follow(answer.firm, self._bus)
-        if isinstance(answer, Held):
-            self._holder = answer.holder
-            self._floor = max(self._floor, answer.highest)
-            lapse_s = answer.lapses_ns / NS_PER_S + self._jitter.uniform(*LAPSE_JITTER_S)
-            return min(self._renew_s, lapse_s)
-        await self._begin(answer, asked_ns)
-        return self._renew_s
+        try:
+            if isinstance(answer, Held):
+                return self._until_lapse_s(answer)
+            await self._begin(answer, asked_ns)
+            return self._renew_s
+        finally:
+            await self._firm.follow(answer.firm, self._bus)
+
+    def _until_lapse_s(self, held: Held) -> float:
+        self._holder = held.holder
+        self._floor = max(self._floor, held.highest)
+        lapse_s = held.lapses_ns / NS_PER_S + self._jitter.uniform(*LAPSE_JITTER_S)
+        return min(self._renew_s, lapse_s)
 
     async def _begin(self, grant: Granted, asked_ns: int) -> None:
         """A tenure counts from when this host can no longer forget its number."""
@@ -174,8 +200,27 @@ class LeaseKeeper:
         )
         self._holder = ""
         self._proved_ns = asked_ns
+        self._needed_ns = now_ns
+        self._has_given_up = False
         wait_s = (self._lease.quote_from_ns - now_ns) / NS_PER_S
         self._log.info("lease_acquired", tenure=grant.tenure, quiet_s=round(wait_s, 3))
+
+    def _is_idle(self, now_ns: int) -> bool:
+        """Whether nobody has used our tenure for too long, and nothing is lost by letting it go."""
+        if not self._lease.tenure:
+            return False
+        if self._page.has_trader:
+            self._needed_ns = now_ns
+        return now_ns - self._needed_ns >= self._idle_ns and not self._must_keep()
+
+    async def _give_up(self) -> None:
+        """No trader has sent anything under this tenure for longer than anything is valid."""
+        tenure = self._lease.tenure
+        self._has_given_up = True
+        self._lease = Lease()
+        self._publish()
+        self._log.warning("lease_given_up", tenure=tenure, idle_s=self._idle_ns / NS_PER_S)
+        await self._bus.release(self._token, tenure, is_clean=True)
 
     async def _pause(self, seconds: float) -> None:
         """Ends early when another instance has changed something."""
@@ -235,6 +280,7 @@ class LeaseKeeper:
             quote_from_ns=quote_from_ns,
         )
         self._proved_ns = found.renewed_ns
+        self._needed_ns = self._mono_ns()
         self._log.info("lease_taken_up", tenure=found.fence)
 
     async def _let_go(self) -> None:

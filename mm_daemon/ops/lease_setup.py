@@ -11,6 +11,14 @@ from typing import Final, Protocol
 
 import structlog
 
+from mm_daemon.domain.permission import (
+    CONTROL_PREFIX,
+    CRASH,
+    CRASHES,
+    FIRM,
+    LATCH_FILE,
+    LatchState,
+)
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.layout import Layout
 from mm_daemon.ipc.page import Page
@@ -24,6 +32,14 @@ from mm_daemon.ops.redis_bus import RedisBus, Shard
 from mm_daemon.ops.tenure_page import TenurePage
 
 EPOCH_FILE: Final = "epoch"
+OWN_TROUBLES: Final = (
+    FIRM,
+    CRASH,
+    CRASHES,
+    LATCH_FILE,
+    *(f"{CONTROL_PREFIX}{row}" for row in ("C22", "C23", "C24.order")),
+)
+"""Sources of latches that say nothing of the account: loop, journal, lease, the trader's life."""
 FIRM_FILE: Final = "firm-kill"
 TOKEN_FILE: Final = "lease-token"  # noqa: S105 - a file's name
 
@@ -47,6 +63,13 @@ class LeaseSettings:
     venue_address: str
     times: LeaseTimes
     store: StoreSettings | None
+
+
+def must_keep(state: LatchState) -> bool:
+    """Whether something is latched that another instance would not hold: a person's kill here, or
+    a limit of the account's. The firm's kill holds everywhere, and this instance's own troubles
+    hold nobody else back."""
+    return any(entry.source not in OWN_TROUBLES for entry in state.entries)
 
 
 class Tenure(Protocol):
@@ -109,6 +132,7 @@ def set_up_lease(
         firm=firm,
         mono_ns=time.monotonic_ns,
         jitter=random.Random(secrets.randbits(64)),
+        must_keep=lambda: must_keep(latch.state()),
         log=log,
     )
     return LeaseHouse(keeper, bus, firm)

@@ -1,4 +1,4 @@
-"""structlog JSON lines on standard error: UTC nanoseconds, snake_case events, no secrets.
+"""structlog JSON lines: UTC nanoseconds, snake_case events, no secrets.
 
 Repeats of one event beyond a pace are counted instead of printed, so a storm cannot fill the disk.
 What calls a person is critical, and counted in `mm_pages_total` too, which no storm can drop.
@@ -7,7 +7,6 @@ What calls a person is critical, and counted in `mm_pages_total` too, which no s
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -68,13 +67,26 @@ def write_line(log: structlog.typing.FilteringBoundLogger, line: LogLine) -> Non
     emit(line.event, **{**line.fields, "ts_ns": line.ts_ns, "source": "trader"})
 
 
+class LineLogger:
+    """What structlog hands rendered lines to. `put` must not wait: it is called in ops's loop,
+    which renews the permit."""
+
+    def __init__(self, put: Callable[[str], None]) -> None:
+        self._put = put
+
+    def msg(self, line: str) -> None:
+        self._put(line)
+
+    debug = info = warning = error = critical = msg
+
+
 def make_logger(
-    level: str, process: str, *more: structlog.typing.Processor
+    level: str, process: str, put: Callable[[str], None], *more: structlog.typing.Processor
 ) -> structlog.typing.FilteringBoundLogger:
-    """A JSON logger bound to the process's name. `more` see every line, before repeats are held
-    back."""
+    """A JSON logger bound to the process's name; rendered lines go to `put`. `more` see every
+    line, before repeats are held back."""
     logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
+        LineLogger(put),
         processors=[
             structlog.processors.add_log_level,
             stamp,

@@ -10,6 +10,7 @@ Publish and subscribe only wake a waiting instance early. What holds is in the k
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -186,12 +187,13 @@ class RedisBus:
     async def describe(self) -> str:
         """What the store is and who holds our leases, in one sentence; changes nothing.
 
-        Raises: StoreError where it could not serve us.
+        Raises: StoreError where it could not serve us, or another daemon trades on our account.
         """
         client = await self._connected()
         try:
             found = await self._bounded(client.info("everything"))
             owners = await self._bounded(client.mget(self.shard.lease_keys))
+            beside = await self._bounded(self._leases_beside(client))
         except (exceptions.RedisError, OSError) as error:
             raise self._error(error) from error
         version = str(found["redis_version"])
@@ -199,8 +201,21 @@ class RedisBus:
             raise self._too_old(version)
         if found["role"] != "master":
             raise self._error(exceptions.ReadOnlyError())
+        if beside:
+            raise self._noted(
+                "answer",
+                f"{', '.join(beside)}: leased by another daemon on this account, and sweeps are of"
+                " the whole account: give each daemon a sub-account of its own",
+            )
         held = sorted({_holder(owner) for owner in owners if owner})
         return f"{self.where} is Redis {version}; our leases are with {', '.join(held) or 'nobody'}"
+
+    async def _leases_beside(self, client: Any) -> list[str]:
+        """Leases of other underlyings on our account that somebody holds now."""
+        ours = self.shard.lease_keys
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", ours[0].rpartition(":")[0]) + ":*"
+        found = [str(key) async for key in client.scan_iter(match=pattern, count=1000)]
+        return sorted(set(found) - set(ours))
 
     # -- the firm's kill ----------------------------------------------------------------------
 

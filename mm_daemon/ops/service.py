@@ -25,6 +25,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from mm_daemon.domain.permission import QUOTE
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.layout import Layout
+from mm_daemon.ipc.line_pipe import STDERR, LinePipe
 from mm_daemon.ipc.page import (
     PERMIT_DEADLINE_MONO_NS,
     PROGRESS_LOOP,
@@ -101,7 +102,7 @@ def run_ops(settings: OpsSettings) -> int:
 async def _serve(settings: OpsSettings) -> None:
     labels = {"environment": settings.environment, "instance": settings.instance}
     pager = Pager(settings.page_url, labels)
-    log = make_logger(settings.log_level, "ops", tee(pager.put))
+    log = make_logger(settings.log_level, "ops", LinePipe(STDERR, "ops").put, tee(pager.put))
     page = Page.attach(settings.page)
     trader = TraderClient(settings.layout.trader_socket, lambda line: write_line(log, line))
     latch = LatchStore(settings.layout.latch, page)

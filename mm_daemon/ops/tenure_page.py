@@ -74,4 +74,9 @@ class TenurePage:
     @property
     def has_trader(self) -> bool:
         """Whether a trader lives that took a tenure; one that waits for one relies on nothing."""
-        return self._words[TRADER_PID] != 0 and self._words[TRADER_TENURE] != 0
+        return self.has_process and self._words[TRADER_TENURE] != 0
+
+    @property
+    def has_process(self) -> bool:
+        """Whether a trader lives, if only to wait for a tenure."""
+        return self._words[TRADER_PID] != 0

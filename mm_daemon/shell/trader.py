@@ -471,5 +471,5 @@ def _line(event: str, **fields: str | int | float | bool) -> Log:
 
 def _write_crash_report(session: Path, error: BaseException) -> None:
     text = "".join(traceback.format_exception(error))
-    sys.stderr.write(text)
     (session / "crash.txt").write_text(text)
+    sys.stderr.write(text)  # last: a log that nobody reads holds it up until the guard kills

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mm_daemon.guard.journal_sync import FAULT_NONE, FAULT_SYNC, JournalSyncer
+from mm_daemon.guard.log import log
 from mm_daemon.ipc.ledger import CHECKPOINT, INTENT, KEYS_FIRST, QUOTE, Ledger
 from mm_daemon.ipc.page import JOURNAL_FAULT, JOURNAL_SYNC_MONO_NS, Page
 from mm_daemon.ipc.segments import (
@@ -86,6 +87,47 @@ def test_tapes_of_earlier_sessions_count_and_go_first(tmp_path: Path, page: Page
     assert segment_indices(newer, "tape") == before
 
 
+def test_directory_that_is_no_session_of_ours_keeps_nothing_from_being_pruned(
+    tmp_path: Path, page: Page
+) -> None:
+    """What refuses whoever asks, as a `lost+found` of root's refuses all others."""
+    older, newer = tmp_path / "1", tmp_path / "2"
+    for session in (older, newer):
+        session.mkdir()
+        tape = Tape(session, segment_bytes=8192)
+        for i in range(40):
+            tape.append(INTENT, 0, i, b"x" * 1000)
+    stranger = segment_path(older, "tape", 999)
+    stranger.symlink_to(stranger)
+    syncer = syncer_of(page, tape_bytes_max=8192)
+    syncer.follow(newer)
+    syncer._turn()
+    assert len(segment_indices(newer, "tape")) == 2
+    assert page.words[JOURNAL_FAULT] == FAULT_NONE
+
+
+def test_disk_that_refuses_to_be_looked_at_is_a_fault_and_ends_no_syncing(
+    tmp_path: Path, page: Page
+) -> None:
+    root = tmp_path / "sessions"
+    session = root / "1"
+    session.mkdir(parents=True)
+    ledger = Ledger(session, segment_bytes=8192)
+    ledger.append(INTENT, 0, 1, b"intent")
+    syncer = syncer_of(page)
+    syncer.follow(session)
+    kept = tmp_path / "kept"
+    root.rename(kept)
+    root.symlink_to(root)
+    syncer._turn()
+    assert page.words[JOURNAL_FAULT] != FAULT_NONE
+    root.unlink()
+    kept.rename(root)
+    marked_ns = page.words[JOURNAL_SYNC_MONO_NS]
+    syncer._turn()
+    assert page.words[JOURNAL_SYNC_MONO_NS] > marked_ns
+
+
 def ledger_of(session: Path, *types: int) -> Ledger:
     """A ledger of records that fill a segment by sevens."""
     session.mkdir(exist_ok=True)
@@ -127,7 +169,7 @@ def test_a_ledger_within_its_bound_is_kept_whole(tmp_path: Path, page: Page) -> 
 
 
 def test_damage_in_an_old_segment_of_a_ledger_is_said_once(
-    tmp_path: Path, page: Page, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, page: Page, capfd: pytest.CaptureFixture[str]
 ) -> None:
     session = tmp_path / "1"
     ledger_of(session, *[QUOTE] * 35)
@@ -138,6 +180,10 @@ def test_damage_in_an_old_segment_of_a_ledger_is_said_once(
     syncer = syncer_of(page)
     for _ in range(5):
         syncer._look_over_one([session])
-    said = [line for line in capsys.readouterr().err.splitlines() if "ledger_damaged" in line]
+    log("all_looked_at")
+    text = ""
+    while "all_looked_at" not in text:  # the log has a thread of its own
+        text += capfd.readouterr().err
+    said = [line for line in text.splitlines() if "ledger_damaged" in line]
     assert len(said) == 1
     assert f"{path}: damaged at byte 64" in said[0]

@@ -17,7 +17,7 @@ from mm_daemon.ipc.page import (
     Page,
 )
 
-PATIENCE_NS = 100
+REST_NS = 100
 
 
 def view(
@@ -35,7 +35,7 @@ def view(
 def advice(*views: LeaseView) -> list[Advice]:
     watch, found = LeaseWatch(), []
     for one in views:
-        watch, what = advise(watch, one, PATIENCE_NS)
+        watch, what = advise(watch, one, REST_NS)
         found.append(what)
     return found
 
@@ -53,16 +53,18 @@ def test_without_one_none_starts_and_a_waiting_one_is_left_alone() -> None:
     assert advice(view(1, is_running=False), waiting) == [Advice.HOLD_BACK, Advice.HOLD_BACK]
 
 
-def test_lost_tenure_is_borne_for_a_while_and_counts_from_when_it_was_lost() -> None:
+def test_lost_tenure_is_borne_until_another_may_have_it_whenever_the_guard_looks() -> None:
+    held = view(5, 7, until_ns=10, trader=7)
     lost = [view(ns, trader=7) for ns in (10, 109, 110)]
-    assert advice(*lost) == [Advice.HOLD_BACK, Advice.HOLD_BACK, Advice.STOP]
-    back = view(60, 7, trader=7)
-    assert advice(lost[0], back, lost[1], lost[2])[-1] is Advice.HOLD_BACK
+    assert advice(held, *lost)[1:] == [Advice.HOLD_BACK, Advice.HOLD_BACK, Advice.END_AT_ONCE]
+    assert advice(held, lost[2])[-1] is Advice.END_AT_ONCE, "a guard that slept gives no time more"
+    back = view(60, 7, until_ns=70, trader=7)
+    assert advice(held, lost[0], back, lost[1], lost[2])[-1] is Advice.HOLD_BACK
 
 
 def test_dead_ops_is_a_lost_tenure_once_its_time_is_over() -> None:
     stale = [view(ns, 7, until_ns=50, trader=7, state=LeaseState.HELD) for ns in (49, 50, 149, 150)]
-    assert advice(*stale) == [Advice.GO_ON, Advice.HOLD_BACK, Advice.HOLD_BACK, Advice.STOP]
+    assert advice(*stale) == [Advice.GO_ON, Advice.HOLD_BACK, Advice.HOLD_BACK, Advice.END_AT_ONCE]
 
 
 def test_trader_of_another_tenure_is_ended_for_a_new_one() -> None:
@@ -70,7 +72,7 @@ def test_trader_of_another_tenure_is_ended_for_a_new_one() -> None:
 
 
 def test_superseded_trader_is_ended_at_once() -> None:
-    assert advice(view(1, trader=7, state=LeaseState.SUPERSEDED)) == [Advice.END_SUPERSEDED]
+    assert advice(view(1, trader=7, state=LeaseState.SUPERSEDED)) == [Advice.END_AT_ONCE]
 
 
 @given(
@@ -86,12 +88,13 @@ def test_superseded_trader_is_ended_at_once() -> None:
         )
     )
 )
-def test_venue_is_touched_only_under_a_tenure_or_to_end_a_trader(views: list[LeaseView]) -> None:
+def test_trader_is_asked_to_stop_in_order_only_under_a_tenure(views: list[LeaseView]) -> None:
+    """Who stops in order sweeps the account."""
     ordered = sorted(views, key=lambda one: one.now_ns)
     for one, what in zip(ordered, advice(*ordered), strict=True):
-        if what is Advice.GO_ON:
+        if what in (Advice.GO_ON, Advice.END_FOR_NEW_TENURE):
             assert one.has_tenure
-        if what is Advice.STOP:
+        if what is Advice.END_AT_ONCE:
             assert one.is_trader_running
             assert not one.has_tenure
 

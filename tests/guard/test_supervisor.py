@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import mm_daemon
-from mm_daemon.domain.permission import CRASH, LATCH_FILE, OPEN, OPERATOR, PRESETS
+from mm_daemon.domain.permission import CRASH, CRASHES, LATCH_FILE, OPEN, OPERATOR, PRESETS
 from mm_daemon.ipc import ledger
 from mm_daemon.ipc.control import raise_everywhere
 from mm_daemon.ipc.latch import LatchStore
@@ -58,6 +58,8 @@ class Guard:
         self.extra: dict[str, Any] = {}
         self.children: list[dict[str, Any]] = []
         self.environ: dict[str, str] = {}
+        self.log_fd: int | None = None
+        """Where the guard's log goes instead of the file that `log` reads."""
         self.layout = Layout(root / "run", root / "state")
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -94,7 +96,7 @@ class Guard:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "mm_daemon.guard", str(path), *arguments],
                 env={**os.environ, **CHECKOUT, "GUARD_SECRET": SECRET, **self.environ},
-                stderr=log,
+                stderr=log if self.log_fd is None else self.log_fd,
             )
         return self
 
@@ -262,7 +264,7 @@ def test_hanging_trader_is_latched_swept_killed_and_replaced(
     assert guard.stop() == 0
 
 
-def test_trader_that_keeps_crashing_ends_latched_by_the_operators_source(guard: Guard) -> None:
+def test_trader_that_keeps_crashing_ends_latched_until_a_reset(guard: Guard) -> None:
     guard.lives = {"1": "crash", "2": "crash"}
     guard.extra = {"crash_count_max": 2}
     guard.start()
@@ -271,7 +273,7 @@ def test_trader_that_keeps_crashing_ends_latched_by_the_operators_source(guard: 
     assert (page.permission, page.tasks) == PRESETS["cancel_all"]
     assert guard.stop() == 0
     state = guard.latch().load()
-    assert [entry.source for entry in state.entries] == [OPERATOR]
+    assert [entry.source for entry in state.entries] == [CRASHES]
     assert "2 crashes within 600 s" in state.entries[0].reason
 
 

@@ -148,3 +148,20 @@ def test_read_once_tells_the_count_or_that_it_is_unknown(venue: RestVenue) -> No
     venue.faults.garbled_reads = 1
     assert client.read_once() is None
     client.close()
+
+
+def test_sweep_that_is_given_up_sends_no_further_cancel(venue: RestVenue) -> None:
+    """It is given up in the middle of a round, as its first call is under way."""
+    venue.orders.update(ORDERS)
+    given_up = threading.Event()
+    client = SweepClient(config(venue), deribit, random.Random(1), given_up.wait)
+    venue.faults.stuck_wide_s = 0.2
+    sweeping = threading.Thread(target=client.sweep, args=(5.0,))
+    sweeping.start()
+    while not any(b'"private/cancel_all"' in body for body in venue.bodies):
+        threading.Event().wait(0.001)
+    given_up.set()
+    sweeping.join()
+    client.close()
+    lane = [b"cancel_all_block_rfq_quotes" in body for body in venue.bodies]
+    assert not any(lane), "the rest of the wide lane"

@@ -21,14 +21,18 @@ class Sweeping:
         self.asked: list[str] = []
         self.confirmed = 0
         self._epoch = 0
+        self._is_running = False
 
     def begin(self, *, check_first: bool = False) -> int:
         self.asked.append("check" if check_first else "sweep")
         self._epoch += 1
+        self._is_running = True
         return self._epoch
 
     def call_off(self) -> None:
-        self.asked.append("call_off")
+        if self._is_running:
+            self.asked.append("call_off")
+        self._is_running = False
 
     def is_confirmed(self, epoch: int) -> bool:
         return self.confirmed >= epoch > 0
@@ -136,3 +140,37 @@ def test_without_a_tenure_nothing_is_swept_and_with_the_next_one_it_is(
     desk.mind(is_trader_running=False, is_stopping=False)
     assert sweeping.asked == ["sweep"]
     assert not desk.may_start_trader(time.monotonic())
+
+
+def test_sweep_ends_with_the_tenure_it_was_begun_under_and_is_owed_to_the_next(
+    desk: SweepDesk, sweeping: Sweeping, tenure: Tenure
+) -> None:
+    desk.begin()
+    tenure.may_sweep = False
+    desk.mind(is_trader_running=False, is_stopping=False)
+    desk.mind(is_trader_running=False, is_stopping=False)
+    assert sweeping.asked == ["sweep", "call_off"]
+    tenure.may_sweep = True
+    desk.mind(is_trader_running=False, is_stopping=False)
+    assert sweeping.asked == ["sweep", "call_off", "sweep"]
+
+
+def test_sweep_beside_a_hanging_trader_ends_with_the_tenure_too(
+    desk: SweepDesk, sweeping: Sweeping, tenure: Tenure
+) -> None:
+    desk.begin_at_once()
+    tenure.may_sweep = False
+    desk.mind(is_trader_running=True, is_stopping=False)
+    assert sweeping.asked == ["sweep", "call_off"]
+
+
+def test_what_was_confirmed_under_a_tenure_is_not_owed_again(
+    desk: SweepDesk, sweeping: Sweeping, tenure: Tenure
+) -> None:
+    desk.begin()
+    sweeping.confirmed = 1
+    tenure.may_sweep = False
+    desk.mind(is_trader_running=False, is_stopping=False)
+    tenure.may_sweep = True
+    desk.mind(is_trader_running=False, is_stopping=False)
+    assert "sweep" not in sweeping.asked[1:]

@@ -124,12 +124,65 @@ GUARD_MUTANTS = (
         ("guard/test_lease_rule.py::test_trader_of_another_tenure_is_ended_for_a_new_one",),
     ),
     Mutant(
-        "superseded-owner-sweeps",
+        "superseded-owner-stops-in-order",
         "guard/lease_rule.py",
-        "        return after, Advice.END_SUPERSEDED\n",
-        "        return after, Advice.STOP\n",
+        "        return before, Advice.END_AT_ONCE\n",
+        "        return before, Advice.END_FOR_NEW_TENURE\n",
         "The owner that lost the shard cancels the quotes of the one that has it.",
         ("guard/test_lease_rule.py::test_superseded_trader_is_ended_at_once",),
+    ),
+    Mutant(
+        "lost-lease-borne-for-ever",
+        "guard/lease_rule.py",
+        "    is_over = view.now_ns >= before.until_ns + rest_ns\n",
+        "    is_over = False\n",
+        "A trader cut off from the store sweeps the account while another quotes there.",
+        (
+            "guard/test_lease_desk.py::"
+            "test_trader_whose_lease_may_be_anothers_is_killed_and_nothing_is_swept",
+        ),
+    ),
+    Mutant(
+        "former-owner-may-sweep",
+        "guard/lease_desk.py",
+        "        return not self._is_required or self._look(is_trader_running=False).has_tenure\n",
+        "        return (\n"
+        "            not self._is_required\n"
+        "            or self._look(is_trader_running=False).has_tenure\n"
+        "            or self._page.lease_state is LeaseState.SUSPENDED\n"
+        "        )\n",
+        "A guard without its store cancels the quotes of the instance that took over.",
+        (
+            "guard/test_lease_desk.py::"
+            "test_trader_whose_lease_may_be_anothers_is_killed_and_nothing_is_swept",
+        ),
+    ),
+    Mutant(
+        "sweep-outlives-its-tenure",
+        "guard/sweep_desk.py",
+        "                self._is_due = True\n            self._sweeper.call_off()\n",
+        "                self._is_due = True\n",
+        "A sweep that was begun in time wipes the next owner's quotes for ever.",
+        ("guard/test_lease_desk.py::test_sweep_in_hand_ends_with_the_tenure",),
+    ),
+    Mutant(
+        "given-up-sweep-ends-its-round",
+        "guard/sweep_client.py",
+        "            if self._wait(0.0):\n                return None\n",
+        "",
+        "A sweep called off at a lease's end goes on cancelling for seconds.",
+        ("guard/test_sweep_client.py::test_sweep_that_is_given_up_sends_no_further_cancel",),
+    ),
+    Mutant(
+        "late-trader-sweeps",
+        "core/control_rows_system.py",
+        "        Action.HANDS_OFF,\n",
+        "        Action.CANCEL_ALL,\n",
+        "A trader that outlived its lease cancels wide, again and again, what another quotes.",
+        (
+            "core/test_controls_system.py::"
+            "test_c24_with_a_lease_t1_pulls_and_t2_takes_its_hands_off_until_a_person_resets",
+        ),
     ),
     Mutant(
         "crashes-not-counted",
@@ -137,10 +190,7 @@ GUARD_MUTANTS = (
         "        self._crash_times = [*recent, now]\n",
         "        self._crash_times = recent\n",
         "A trader that dies at every start is started for ever.",
-        (
-            "guard/test_supervisor.py::test_trader_that_keeps_crashing_ends_latched"
-            "_by_the_operators_source",
-        ),
+        ("guard/test_supervisor.py::test_trader_that_keeps_crashing_ends_latched_until_a_reset",),
     ),
     Mutant(
         "started-before-swept",
@@ -169,7 +219,8 @@ GUARD_MUTANTS = (
     Mutant(
         "stop-without-a-look",
         "guard/supervisor.py",
-        "        if not self._may_have_orders:\n            is_confirmed = True\n",
+        "        if not self._may_have_orders or self._lease.is_anothers:\n"
+        "            is_confirmed = True\n",
         "        if self._trader_code == EXIT_DONE or not self._may_have_orders:\n"
         "            is_confirmed = True\n",
         "A stop reports an empty venue on the trader's word alone.",
@@ -260,6 +311,41 @@ GUARD_MUTANTS = (
         (
             "guard/test_sweep_desk.py::test_what_a_living_trader_quotes_is_cancelle"
             "d_only_while_the_latch_asks_for_it",
+        ),
+    ),
+    Mutant(
+        "log-written-where-it-is-made",
+        "ipc/line_pipe.py",
+        "            self._changed.notify()\n\n    def close",
+        "            self._changed.notify()\n"
+        '        self._write(f"{line}\\n".encode())\n\n    def close',
+        "A log that nobody reads keeps the guard from latching, sweeping and killing.",
+        ("guard/test_log.py::test_log_that_nobody_reads_keeps_the_guard_from_nothing",),
+        is_caught_by_timeout=True,
+    ),
+    Mutant(
+        "unreadable-kill-file-ends-the-guard",
+        "guard/kill_file.py",
+        "        if not stat.S_ISREG(mode):\n"
+        '            return f"not a regular file ({stat.filemode(mode)})"\n'
+        "        try:\n",
+        "        if not stat.S_ISREG(mode):\n"
+        "            return self._path.read_text()\n"
+        "        try:\n",
+        "A kill that cannot be read ends the guard, which starts again without it.",
+        ("guard/test_kill_file.py::test_guard_that_cannot_read_its_kill_file_latches_and_lives",),
+        is_caught_by_timeout=True,
+    ),
+    Mutant(
+        "stranger-ends-the-syncing",
+        "ipc/journal.py",
+        "            except OSError as error:\n                refused.append(error)\n    total",
+        "            except FileNotFoundError as error:\n"
+        "                refused.append(error)\n    total",
+        "A file of another user's among the sessions fills the disk with tapes.",
+        (
+            "guard/test_journal_sync.py::"
+            "test_directory_that_is_no_session_of_ours_keeps_nothing_from_being_pruned",
         ),
     ),
 )

@@ -251,8 +251,8 @@ LIFE_MUTANTS = (
     Mutant(
         "tape-in-use-pruned",
         "ipc/journal.py",
-        "    for path in paths[:-2]:\n",
-        "    for path in paths:\n",
+        "    for path, size in sized[:-2]:\n",
+        "    for path, size in sized:\n",
         "The segment being written is deleted and the session cannot be replayed.",
         (
             "ipc/test_journal.py::test_tapes_of_all_sessions_are_pruned_to_one_bound_and_ledgers"
@@ -262,8 +262,8 @@ LIFE_MUTANTS = (
     Mutant(
         "tape-bound-by-session",
         "guard/journal_sync.py",
-        "            sessions = sessions_of(keeper.directory.parent)\n",
-        "            sessions = [keeper.directory]\n",
+        "        gone, kept = prune(sessions, tape.STEM, self._tape_bytes_max)\n",
+        "        gone, kept = prune(sessions[-1:], tape.STEM, self._tape_bytes_max)\n",
         "Every restart adds a tape and the disk fills up.",
         ("guard/test_journal_sync.py::test_tapes_of_earlier_sessions_count_and_go_first",),
     ),

@@ -173,8 +173,7 @@ OPS_MUTANTS = (
     Mutant(
         "renewed-after-it-was-lost",
         "ops/lease_keeper.py",
-        "            self._lease = self._lease.lost(to_another=bool(answer.holder))\n"
-        "            return\n",
+        "            self._lease = self._lease.lost(to_another=bool(answer.holder))\n",
         '            self._log.info("lease_kept")\n',
         "An owner that the store no longer names goes on quoting.",
         (
@@ -358,5 +357,39 @@ OPS_MUTANTS = (
         "        elif entry.reason == terms:\n",
         "A reset lifts a control whose cause still stands.",
         ("ops/test_api_reset.py::test_a_control_that_still_holds_is_named_and_is_not_lifted",),
+    ),
+    Mutant(
+        "idle-holder-keeps-the-lease",
+        "ops/lease_keeper.py",
+        "        return now_ns - self._needed_ns >= self._idle_ns and not self._must_keep()\n",
+        "        return False\n",
+        "An instance with a full disk holds the shard for ever and its standby looks on.",
+        (
+            "ops/test_lease_keeper.py::"
+            "test_holder_that_cannot_run_a_trader_gives_way_and_comes_back_with_one",
+        ),
+    ),
+    Mutant(
+        "killed-shard-given-away",
+        "ops/lease_keeper.py",
+        "        return now_ns - self._needed_ns >= self._idle_ns and not self._must_keep()\n",
+        "        return now_ns - self._needed_ns >= self._idle_ns\n",
+        "A standby quotes what a person has just stopped.",
+        (
+            "ops/test_lease_keeper.py::"
+            "test_what_a_person_or_a_limit_of_the_account_holds_is_not_given_to_another",
+        ),
+    ),
+    Mutant(
+        "firms-word-before-the-renewal",
+        "ops/lease_keeper.py",
+        "        if isinstance(answer, Refused):\n",
+        "        await self._firm.follow(answer.firm, self._bus)\n"
+        "        if isinstance(answer, Refused):\n",
+        "With a full disk the store names an instance that no longer renews for itself.",
+        (
+            "ops/test_lease_keeper.py::"
+            "test_disk_that_keeps_no_word_of_the_firms_does_not_part_us_from_the_lease",
+        ),
     ),
 )

@@ -342,8 +342,8 @@ RISK_MUTANTS = (
         "        return 0\n",
         "With the store gone orders rest for ever.",
         (
-            "core/test_controls_system.py::test_c24_with_a_lease_t1_pulls_and_t2_ca"
-            "ncels_all_until_a_person_resets",
+            "core/test_controls_system.py::test_c24_with_a_lease_t1_pulls_and_t2_ta"
+            "kes_its_hands_off_until_a_person_resets",
         ),
     ),
     Mutant(

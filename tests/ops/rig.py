@@ -156,7 +156,7 @@ class Rig:
             mono_ns=lambda: self.mono_ns,
         )
         self.watch.begin()
-        follow_tokens(tokens, self.scribe, make_logger("critical", "ops"))
+        follow_tokens(tokens, self.scribe, make_logger("critical", "ops", lambda _line: None))
         self.around = Surroundings(
             page=self.page,
             latch=self.latch,

@@ -175,16 +175,17 @@ async def test_a_store_that_comes_back_with_the_kill_still_on_latches_again(
 
 
 async def test_at_the_start_the_latch_that_was_left_is_named_with_its_file_and_the_way_out(
-    tmp_path: Path, server: RedisServer, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, server: RedisServer
 ) -> None:
     server.flush()
+    lines: list[str] = []
     async with serving(tmp_path) as (rig, door):
-        log = make_logger("error", "ops")
+        log = make_logger("error", "ops", lines.append)
         warn_without_store(rig.latch, log)
-        assert capsys.readouterr().err == ""
+        assert lines == []
         await stranded(rig, door, server.url)
         warn_without_store(rig.latch, log)
-        line = json.loads(capsys.readouterr().err)
+        (line,) = map(json.loads, lines)
     assert (line["level"], line["event"]) == ("critical", "firm_kill_without_store")
     assert line["file"] == str(rig.layout.latch)
     assert "mm-daemon reset --scope firm" in line["act"]

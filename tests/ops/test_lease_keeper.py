@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from mm_daemon.domain.permission import FIRM, PERMISSION_ALL, PRESETS
+from mm_daemon.domain.permission import CRASH, FIRM, OPERATOR, PERMISSION_ALL, PRESETS
 from mm_daemon.ipc.latch import LatchStore
 from mm_daemon.ipc.layout import Layout
 from mm_daemon.ipc.page import (
@@ -32,6 +32,7 @@ from mm_daemon.ops.durable_number import DurableNumber
 from mm_daemon.ops.firm_latch import FirmLatch
 from mm_daemon.ops.lease import NS_PER_S, LeaseTimes
 from mm_daemon.ops.lease_keeper import LeaseKeeper, instance_token
+from mm_daemon.ops.lease_setup import must_keep
 from mm_daemon.ops.redis_bus import RedisBus, Shard
 from mm_daemon.ops.tenure_page import TenurePage
 from tests.ops.redis_server import RedisServer, redis_server
@@ -65,6 +66,7 @@ class Instance:
         self.lines: list[dict[str, object]] = []
         self.url = url
         self.trader_follows = True
+        self.idle_s = 60.0
         self.fences: list[tuple[float, int]] = []
         self._ops: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -88,7 +90,9 @@ class Instance:
             firm=FirmLatch(self.latch, self.layout.wake, firm_file, self._on_lifted),
             mono_ns=time.monotonic_ns,
             jitter=random.Random(1),
+            must_keep=lambda: must_keep(self.latch.state()),
             log=log,
+            idle_s=self.idle_s,
         )
         self._ops = asyncio.create_task(self.keeper.run())
         self._watch = self._watch or asyncio.create_task(self._look())
@@ -327,6 +331,93 @@ async def test_whoever_cannot_write_its_epoch_does_not_keep_others_from_it(
     finally:
         await broken.end()
         await sound.end()
+
+
+# -- an instance that cannot trade ---------------------------------------------------------------
+
+
+@asynccontextmanager
+async def idle_and_waiting(path: Path, server: RedisServer) -> AsyncIterator[list[Instance]]:
+    """One that is about to hold the lease without a trader, and one that stands by."""
+    one, two = Instance(path / "one", server.url), Instance(path / "two", server.url)
+    one.idle_s = 3 * TTL_S
+    two.page.words[TRADER_PID] = 2
+    try:
+        one.start()
+        await one.holds()
+        two.start()
+        await two.until(lambda: two.state is LeaseState.STANDBY and two.bus.is_up)
+        yield [one, two]
+    finally:
+        for each in (one, two):
+            each.page.words[TRADER_PID] = 0
+            await each.end()
+
+
+async def test_holder_that_cannot_run_a_trader_gives_way_and_comes_back_with_one(
+    tmp_path: Path, server: RedisServer
+) -> None:
+    async with idle_and_waiting(tmp_path, server) as (one, two):
+        one.latch.raise_page(CRASH, PRESETS["cancel_all"], "no room on the disk", ts_ns=2)
+        former = one.tenure
+        await two.holds()
+        assert two.tenure > former
+        (given,) = one.events("lease_given_up")
+        assert given["tenure"] == former
+        two.page.words[TRADER_PID] = 0
+        await two.stop()
+        free_s = time.monotonic()
+        await one.until(lambda: time.monotonic() - free_s > 2 * TTL_S)
+        assert one.tenure == 0, "a shard that is free is no use to it yet"
+        one.page.words[TRADER_PID] = 1
+        await one.holds()
+
+
+@pytest.mark.parametrize("source", [OPERATOR, "control:C11"])
+async def test_what_a_person_or_a_limit_of_the_account_holds_is_not_given_to_another(
+    tmp_path: Path, server: RedisServer, source: str
+) -> None:
+    async with idle_and_waiting(tmp_path, server) as (one, two):
+        one.latch.raise_page(source, PRESETS["cancel_all"], "smoke", ts_ns=2)
+        former, began_s = one.tenure, time.monotonic()
+        await one.until(lambda: time.monotonic() - began_s > 5 * TTL_S)
+        assert (one.tenure, two.tenure) == (former, 0)
+        one.latch.reset(one.latch.state().generation)
+        await two.holds()
+
+
+async def test_trader_that_lives_keeps_the_lease_and_its_absence_counts_from_its_end(
+    tmp_path: Path, server: RedisServer
+) -> None:
+    async with idle_and_waiting(tmp_path, server) as (one, two):
+        one.page.words[TRADER_PID] = 1
+        began_s = time.monotonic()
+        await one.until(lambda: time.monotonic() - began_s > 4 * TTL_S)
+        assert two.tenure == 0
+        one.page.words[TRADER_PID] = 0
+        ended_s = time.monotonic()
+        await two.holds()
+        assert time.monotonic() - ended_s >= one.idle_s - RENEW_S - GRACE_S
+
+
+async def test_disk_that_keeps_no_word_of_the_firms_does_not_part_us_from_the_lease(
+    tmp_path: Path, server: RedisServer
+) -> None:
+    """What the store renewed is renewed here, or it would name us while we do nothing."""
+    async with instances(tmp_path, server.url) as (one,):
+        raised = await one.bus.raise_firm(PRESETS["cancel_all"], level="x", reason="one", by="ann")
+        await one.until(lambda: one.page.permission == 0)
+        file = LatchStore(one.layout.latch, None)
+        await one.until(lambda: file.load().entry(FIRM) is not None)
+        kept = one.layout.state_dir.rename(tmp_path / "gone")
+        await one.bus.reset_firm(raised.generation, reason="all clear", by="bob")
+        await one.until(lambda: bool(one.events("store_unusable")))
+        began_s = time.monotonic()
+        while time.monotonic() - began_s < 3 * TTL_S:
+            assert one.state is LeaseState.HELD
+            await asyncio.sleep(0.01)
+        kept.rename(one.layout.state_dir)
+        await one.until(lambda: one.page.permission == PERMISSION_ALL)
 
 
 # -- the firm's kill -------------------------------------------------------------------------------

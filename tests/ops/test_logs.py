@@ -19,23 +19,23 @@ from mm_daemon.shell.measures import Measures
 PACKAGE = Path(__file__).parents[2] / "mm_daemon"
 
 
-def written(capsys: pytest.CaptureFixture[str], level: str, **fields: bool) -> list[str]:
+def written(level: str, **fields: bool) -> list[str]:
     """Levels of what a line came to in the log of the strictest setting that is allowed."""
-    write_line(make_logger("error", "ops"), LogLine(1, level, "control_tripped", dict(fields)))
-    return [json.loads(one)["level"] for one in capsys.readouterr().err.splitlines()]
+    lines: list[str] = []
+    logger = make_logger("error", "ops", lines.append)
+    write_line(logger, LogLine(1, level, "control_tripped", dict(fields)))
+    return [json.loads(one)["level"] for one in lines]
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical", "unheard_of"])
-def test_a_page_is_critical_at_whatever_level_it_was_written(
-    capsys: pytest.CaptureFixture[str], level: str
-) -> None:
-    assert written(capsys, level, page=True) == ["critical"]
+def test_a_page_is_critical_at_whatever_level_it_was_written(level: str) -> None:
+    assert written(level, page=True) == ["critical"]
 
 
-def test_a_line_that_is_no_page_keeps_its_level(capsys: pytest.CaptureFixture[str]) -> None:
-    assert written(capsys, "error", page=False) == ["error"]
-    assert written(capsys, "warning") == []
-    assert written(capsys, "critical") == ["critical"]
+def test_a_line_that_is_no_page_keeps_its_level() -> None:
+    assert written("error", page=False) == ["error"]
+    assert written("warning") == []
+    assert written("critical") == ["critical"]
 
 
 def page_events() -> dict[str, str]:

@@ -243,6 +243,16 @@ async def test_look_at_the_store_tells_it_and_changes_nothing(server: RedisServe
                 await bus.describe()
 
 
+async def test_look_at_the_store_refuses_an_account_that_another_daemon_trades_on(
+    server: RedisServer,
+) -> None:
+    async with bus_to(server.url, shard=part("BTC")) as bus, bus_to(server.url) as both:
+        assert isinstance(await acquire(both, "b/1"), Granted)
+        with pytest.raises(StoreError, match=r"maker:ETH: .*sub-account of its own"):
+            await bus.describe()
+        assert "our leases are with b" in await both.describe()
+
+
 # -- what can be wrong -----------------------------------------------------------------------------
 
 

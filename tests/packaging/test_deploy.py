@@ -6,11 +6,15 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mm_daemon.domain.metrics import help_texts
+from mm_daemon.guard.settings import Settings
+from mm_daemon.guard.supervisor import OTHERS_BUDGET_S
 from mm_daemon.ops.auth import Role, load_tokens
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +87,13 @@ def test_unit_waits_for_the_guards_word_and_gives_it_time_to_sweep() -> None:
         r"^stop_budget_s = ([\d.]+)", (ROOT / "config.example.toml").read_text(), re.M
     )
     assert budget is not None
-    assert stop_s > float(budget[1])
+    defaults: dict[str, Any] = {one.name: one.default for one in fields(Settings)}
+    others = len(("venue", "compute", "ops"))
+    assert stop_s > float(budget[1]) + defaults["sweep_budget_s"] + others * OTHERS_BUDGET_S
+
+
+def test_unit_keeps_a_kill_file_over_a_restart() -> None:
+    assert _unit("RuntimeDirectoryPreserve") == ["yes"]
 
 
 def test_unit_never_restarts_what_a_person_must_look_at() -> None:

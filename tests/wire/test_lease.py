@@ -40,7 +40,7 @@ from tests.wire.pair import (
     wait_standing_by,
 )
 
-TTL_S, T1_S, T2_S = 3.0, 1.5, 4.0
+TTL_S, T1_S, T2_S = 3.0, 1.5, 8.0
 TAKEOVER_S = TTL_S + 5.0
 LATE_S = 0.5
 """What the pulling itself, and looking at it, may take."""
@@ -162,6 +162,10 @@ def test_active_cut_off_from_redis_is_replaced_and_sends_nothing_more(pair: Pair
         assert time.monotonic() - cut_s <= TAKEOVER_S * busy_factor()
         sent = risk_frames_sent(cut_off)
         wait_for("quotes of the other", lambda: is_quoting(other), 60.0 * busy_factor(), 0.2)
+        quoting_us = now_us()
+        while time.monotonic() < cut_s + T2_S + 4.0 or now_us() < quoting_us + 3 * US_PER_S:
+            time.sleep(0.2)
+        assert wide_cancels(pair.venue, quoting_us) == [], "the quotes are the other's by now"
         assert risk_frames_sent(cut_off) <= sent
         said = lease_of(cut_off)
         assert (said["state"], said["store_is_up"]) == ("suspended", False)
@@ -178,6 +182,15 @@ def test_active_cut_off_from_redis_is_replaced_and_sends_nothing_more(pair: Pair
     newer = risk_after(pair.venue, t1_us)
     assert newer
     assert min(decided_us(frame) for frame in newer) > ended_us, "the other could still have quoted"
+
+
+def wide_cancels(venue: Venue, after_us: int) -> list[str]:
+    """Cancels of the whole account, over whatever connection."""
+    return [
+        frame["method"]
+        for frame in venue.received(after_us)
+        if frame["method"].startswith("private/cancel_all")
+    ]
 
 
 def is_quoting(daemon: Daemon) -> bool:
