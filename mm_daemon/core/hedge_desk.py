@@ -61,7 +61,7 @@ class HedgeDesk:
             inputs = HedgeInputs(
                 totals=s.position_greeks(name, now_ns),
                 expiries_ns=s.buckets[name].expiries_ns,
-                equity_coin=s.equity_coin.get(s.settle_currency[name], float("nan")),
+                collateral_coin=s.collateral_coin(name),
                 index_usd=s.market.index_price.get(params.price_index, float("nan")),
                 bid_ticks=s.market.bid_ticks,
                 ask_ticks=s.market.ask_ticks,

@@ -63,7 +63,8 @@ class HedgeInputs(msgspec.Struct, frozen=True):
     totals: GreekTotals
     expiries_ns: tuple[int, ...]
     """Of the arrays in `totals`."""
-    equity_coin: float
+    collateral_coin: float
+    """The equity that counts as delta; NaN where it is not known."""
     index_usd: float
     bid_ticks: Ints
     ask_ticks: Ints
@@ -221,10 +222,7 @@ class Hedger:
         return self._books[self._catalog.instruments[instrument_id].underlying]
 
     def _total_delta(self, book: _Book, inputs: HedgeInputs, working: WorkingOrders) -> float:
-        hedge = book.params.hedge
-        total = inputs.totals.delta_adjusted
-        if hedge.collateral_hedged:
-            total += inputs.equity_coin
+        total = inputs.totals.delta_adjusted + inputs.collateral_coin
         for id_ in (book.perpetual_id, *book.futures.values()):
             if id_ >= 0:
                 total += self._under_way(id_, inputs, working)

@@ -149,8 +149,10 @@ class EngineState:
         )
 
     def collateral_coin(self, underlying: str) -> float:
-        """The equity that counts as delta: 0 where it is not hedged, NaN where it is not known."""
-        if not self.underlyings[underlying].hedge.collateral_hedged:
+        """The equity that counts as delta: 0 where it is not hedged or is no coin (what settles in
+        a stable currency has none), NaN where it is not known."""
+        is_coin = self.catalog.is_inverse[self.catalog.perpetual[underlying]]
+        if not (is_coin and self.underlyings[underlying].hedge.collateral_hedged):
             return 0.0
         return self.equity_coin.get(self.settle_currency[underlying], math.nan)
 

@@ -65,7 +65,7 @@ class Desk:
         by_expiry: tuple[float, float] = (0.0, 0.0),
         *,
         gamma_usd: float = 0.0,
-        equity: float = 0.0,
+        collateral: float = 0.0,
     ) -> list[HedgeOrder]:
         totals = GreekTotals(
             delta=delta,
@@ -78,7 +78,7 @@ class Desk:
             gamma_by_expiry=np.zeros(2),
             vega_by_expiry=np.zeros(2),
         )
-        inputs = HedgeInputs(totals, EXPIRIES, equity, SPOT, self.bid, self.ask, self.columns)
+        inputs = HedgeInputs(totals, EXPIRIES, collateral, SPOT, self.bid, self.ask, self.columns)
         return self.hedger.plan("BTC", inputs, self.working, Ns(self.now))
 
     def send(self, order: HedgeOrder) -> str:
@@ -197,11 +197,10 @@ def test_a_hedge_has_a_least_size_but_never_goes_past_zero() -> None:
     assert order.lots == 300
 
 
-def test_collateral_counts_as_delta_only_where_the_setting_says_so() -> None:
-    assert Desk(collateral_hedged=False).plan(0.0, equity=100.0) == []
-    (order,) = Desk(collateral_hedged=True).plan(0.0, equity=100.0)
+def test_hedged_collateral_counts_as_delta() -> None:
+    (order,) = Desk().plan(0.0, collateral=100.0)
     assert order.side is Side.SELL
-    assert Desk(collateral_hedged=True).plan(-100.0, equity=100.0) == []
+    assert Desk().plan(-100.0, collateral=100.0) == []
 
 
 def test_an_instrument_never_has_two_live_hedges() -> None:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from mm_daemon.core import warm_up
+from mm_daemon.core.state import EngineState
 from mm_daemon.domain.events import BookLost, InstrumentsRead
 from mm_daemon.domain.inputs import LatchChanged, PermitChanged
 from mm_daemon.domain.permission import PERMISSION_ALL
@@ -47,14 +48,29 @@ def test_a_book_lost_while_its_underlying_was_held_is_not_quoted_when_it_is_rele
     assert lost not in quoted
 
 
+def with_hedged_collateral(state: EngineState, is_hedged: bool) -> None:
+    params = state.underlyings[NAME]
+    hedge = msgspec.structs.replace(params.hedge, collateral_hedged=is_hedged)
+    state.underlyings[NAME] = msgspec.structs.replace(params, hedge=hedge)
+
+
+def test_collateral_counts_where_the_setting_says_so_and_only_in_the_coin_itself() -> None:
+    state = state_of(Bench().quoting())
+    found = []
+    for is_hedged in (False, True):
+        with_hedged_collateral(state, is_hedged)
+        found.append(state.collateral_coin(NAME))
+    assert found == [0.0, state.equity_coin[state.settle_currency[NAME]]]
+    state.catalog.is_inverse[:] = False
+    assert state.collateral_coin(NAME) == 0.0
+
+
 def test_the_lean_counts_the_collateral_that_the_hedger_counts() -> None:
     bench = Bench().quoting()
     state, quotes = state_of(bench), bench.engine.quotes
     found = []
     for is_hedged in (False, True):
-        params = state.underlyings[NAME]
-        hedge = msgspec.structs.replace(params.hedge, collateral_hedged=is_hedged)
-        state.underlyings[NAME] = msgspec.structs.replace(params, hedge=hedge)
+        with_hedged_collateral(state, is_hedged)
         quotes.relean(NAME)
         found.append(state.skew.net_exposures(NAME)["return"])
     equity_coin = state.equity_coin[state.settle_currency[NAME]]
