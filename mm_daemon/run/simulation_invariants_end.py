@@ -190,9 +190,10 @@ class End:
         if state is None:
             return 0.0
         beyond = 0.0
-        for name, params in state.underlyings.items():
-            totals = state.position_greeks(name, Ns(self._sim.scheduler.now_ns))
-            found = abs(totals.delta_adjusted) - params.hedge.band_delta_coin_max
+        now_ns = Ns(self._sim.scheduler.now_ns)
+        for name in state.underlyings:
+            totals = state.position_greeks(name, now_ns)
+            found = abs(totals.delta_adjusted) - state.hedger.state(name, now_ns).band_coin
             if state.modes.may_hedge(name) and not found <= beyond:
                 beyond = found
         return beyond

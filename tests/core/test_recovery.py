@@ -31,9 +31,10 @@ from mm_daemon.core.state import EngineState
 from mm_daemon.domain.codec import encode_ledger
 from mm_daemon.domain.events import FillUnplaced
 from mm_daemon.domain.intents import ReadInstruments
-from mm_daemon.domain.orders import Lots, Side
+from mm_daemon.domain.orders import Lots, VenueStatus
 from mm_daemon.domain.outputs import CheckpointRecord, FillRecord, KeysRecord, Log, Output
-from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, Ns
+from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, Ns, Side
+from tests.core.account_world import order_evidence
 from tests.core.control_bench import NAME, state_of
 from tests.node.engine_world import Bench
 
@@ -302,6 +303,12 @@ def test_a_restart_knows_the_trades_of_keys_and_checkpoints_and_books_none_again
     restore(again, start)
     assert again.portfolio.position_lots[0] == 5
     assert again.portfolio.keys.lots_of(held.fill.order_id) == 5
+    ended = order_evidence(
+        held.fill.order_id, 0, held.fill.side, VenueStatus.CANCELLED, 50, 0, ts=0, filled=5
+    )
+    again.working.on_order(ended, Ns(0))
+    waiting = int(again.working.worst_buy_lots[0] + again.working.worst_sell_lots[0])
+    assert waiting == 0, "nothing of the order is still to be booked"
 
 
 def test_a_trade_told_late_is_known_as_long_as_the_younger_ones_before_it() -> None:

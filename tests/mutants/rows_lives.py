@@ -192,8 +192,8 @@ LIFE_MUTANTS = (
         "WorkingOrders(catalog)",
         "An order that filled before and after a crash is a break for good: no more quotes.",
         (
-            "simulation/test_seeds.py::test_a_plan_that_once_failed_ends_well"
-            "[earlier_life_filled_the_order_too]",
+            "core/test_recovery.py::test_a_restart_knows_the_trades_of_keys_and_checkpoints_and_books"
+            "_none_again",
         ),
     ),
     Mutant(
