@@ -31,9 +31,9 @@ from mm_daemon.core.state import EngineState
 from mm_daemon.domain.codec import encode_ledger
 from mm_daemon.domain.events import FillUnplaced
 from mm_daemon.domain.intents import ReadInstruments
-from mm_daemon.domain.orders import Lots, VenueStatus
+from mm_daemon.domain.orders import VenueStatus
 from mm_daemon.domain.outputs import CheckpointRecord, FillRecord, KeysRecord, Log, Output
-from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, Ns, Side
+from mm_daemon.domain.units import NS_PER_DAY, NS_PER_S, Lots, Ns, Side
 from tests.core.account_world import order_evidence
 from tests.core.control_bench import NAME, state_of
 from tests.node.engine_world import Bench
